@@ -1,0 +1,306 @@
+"""What all apps share over HTTP: problem+json, body limits, JSON in and out, one description.
+
+Errors follow RFC 9457; `PROBLEMS` is the list of all kinds that the platform answers with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_LIMIT_BYTES = 64 * 1024
+PROBLEM_JSON = "application/problem+json"
+ERRORS_SHOWN_MAX = 20
+M = TypeVar("M", bound=BaseModel)
+_log = structlog.get_logger(__name__)
+
+# kind → (status, title). The kind is the stable part: `type` is `/problems/<kind>`.
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "idempotency_key_missing": (400, "An Idempotency-Key header is needed"),
+    "unauthorized": (401, "Who you are could not be established"),
+    "payment_declined": (402, "The payment was declined"),
+    "not_found": (404, "There is no such thing here"),
+    "method_not_allowed": (405, "This method is not available here"),
+    "out_of_stock": (409, "Not enough in stock"),
+    "cart_empty": (409, "The cart is empty"),
+    "idempotency_key_in_flight": (409, "The first request with this key is still being worked on"),
+    "hold_expired": (410, "The hold on the stock has expired"),
+    "too_large": (413, "The request body is too large"),
+    "unsupported_media_type": (415, "The request body must be JSON"),
+    "validation": (422, "The request is not valid"),
+    "idempotency_key_reused": (422, "This key was used for another request"),
+    "internal": (500, "Something went wrong on our side"),
+    "busy": (503, "Too busy right now"),
+    "not_ready": (503, "Not ready to sell"),
+}
+
+
+class Problem(Exception):  # noqa: N818 - it is the RFC's word
+    """An expected refusal on its way to the client: a kind of `PROBLEMS`, with details."""
+
+    def __init__(
+        self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+        if kind in ("busy", "not_ready"):
+            self.headers.setdefault("Retry-After", str(extra.setdefault("retry_after", 1)))
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of its kind."""
+        return PROBLEMS[self.kind][0]
+
+    def as_json(self) -> dict[str, Any]:
+        """The problem document (RFC 9457, section 3)."""
+        status, title = PROBLEMS[self.kind]
+        document = {"type": f"/problems/{self.kind}", "title": title, "status": status}
+        return {**document, "detail": self.detail, **self.extra}
+
+
+def problem_response(problem: Problem) -> Response:
+    """The problem as an HTTP answer."""
+    return Response(
+        orjson.dumps(problem.as_json()),
+        status_code=problem.status,
+        media_type=PROBLEM_JSON,
+        headers=problem.headers,
+    )
+
+
+def json_response(
+    content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer."""
+    return Response(
+        orjson.dumps(content), status_code=status, media_type="application/json", headers=headers
+    )
+
+
+class ORJSONResponse(Response):
+    """The default answer of the apps' endpoints."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain the NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+ShortText = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+
+
+class RequestModel(BaseModel):
+    """A request body: unknown fields and silently converted types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def validation_problem(errors: list[dict[str, Any]]) -> Problem:
+    """The answer to pydantic's complaints: each field by its path, and what is wrong with it."""
+    listed = [
+        {
+            "field": ".".join(str(part) for part in error["loc"] if part != "body") or "body",
+            "message": error["msg"],
+        }
+        for error in errors[:ERRORS_SHOWN_MAX]
+    ]
+    first = listed[0]
+    return Problem("validation", f"{first['field']}: {first['message']}", errors=listed)
+
+
+def field_problem(field: str, message: str) -> Problem:
+    """A refusal that concerns one field of the request."""
+    listed = [{"field": field, "message": message}]
+    return Problem("validation", f"{field}: {message}", errors=listed)
+
+
+async def read_body(request: Request, model: type[M]) -> M:
+    """The request's JSON body as a `model`; raises the right Problem if it is not one."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem(
+            "unsupported_media_type",
+            f"the body is {media_type or 'of no stated type'}; send Content-Type: application/json",
+        )
+    body = await request.body()
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise validation_problem(
+            error.errors(include_url=False, include_context=False, include_input=False)  # pyright: ignore[reportArgumentType]
+        ) from None
+
+
+class BodyLimit:
+    """Answers 413 to bodies over the limit, whether they say their length or not."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
+        self._app = app
+        self._limit = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
+                await problem_response(self._too_large())(scope, receive, send)
+                return
+        received = 0
+
+        async def counting_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise self._too_large()
+            return message
+
+        await self._app(scope, counting_receive, send)
+
+    def _too_large(self) -> Problem:
+        return Problem("too_large", f"the body is over {self._limit} bytes; send less at once")
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problem_response(error)
+
+
+async def _on_validation(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    for complaint in error.errors():
+        if complaint["type"] == "json_invalid":
+            return problem_response(field_problem("body", "is not valid JSON"))
+    return problem_response(validation_problem(list(error.errors())))
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    kind = kinds.get(error.status_code, "validation")
+    return problem_response(Problem(kind, str(error.detail), headers=error.headers))
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ClientDisconnect):
+        _log.error("request_failed", path=request.url.path, exc_info=error)
+    detail = "the request was not carried out; it is safe to repeat with the same Idempotency-Key"
+    return problem_response(Problem("internal", detail))
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+
+def new_app(title: str, *, lifespan: Lifespan | None = None) -> FastAPI:
+    """A FastAPI app with the platform's manners: problems, body limit, orjson, no docs of its own."""
+    app = FastAPI(
+        title=title,
+        lifespan=lifespan,
+        default_response_class=ORJSONResponse,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers={
+            Problem: _on_problem,
+            RequestValidationError: _on_validation,
+            HTTPException: _on_http,
+            Exception: _on_fault,
+            HTTPStatus.NOT_FOUND: _on_http,
+        },
+    )
+    app.add_middleware(BodyLimit)
+    return app
+
+
+def add_hot_route(
+    app: FastAPI,
+    method: str,
+    path: str,
+    endpoint: Callable[[Request], Awaitable[Response]],
+    *,
+    summary: str,
+    body: type[BaseModel],
+    answers: Mapping[int, type[BaseModel]],
+    parameters: tuple[dict[str, Any], ...] = (),
+    problems: tuple[str, ...] = (),
+) -> None:
+    """A route without FastAPI's per-request machinery, described in OpenAPI all the same.
+
+    FastAPI's dependency solving, exit stacks and response models cost more than the checkout
+    itself (docs/benchmarks.md); `read_body` validates with the same models.
+    """
+    app.router.routes.append(Route(path, endpoint, methods=[method]))
+    models: list[tuple[type[BaseModel], Any]] = [(body, "validation")]
+    models += [(model, "serialization") for model in answers.values()]
+    refs, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    responses: dict[str, Any] = {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": {"schema": refs[(model, "serialization")]}},
+        }
+        for status, model in answers.items()
+    }
+    for kind in problems:
+        status, problem_title = PROBLEMS[kind]
+        known = responses.setdefault(
+            str(status), {"description": problem_title, "content": {PROBLEM_JSON: {}}}
+        )
+        if problem_title not in known["description"]:
+            known["description"] += f"; {problem_title}"
+    operation = {
+        "summary": summary,
+        "operationId": endpoint.__name__,
+        "parameters": list(parameters),
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": refs[(body, "validation")]}},
+        },
+        "responses": responses,
+    }
+    described: list[Any] = getattr(app.state, "described", [])
+    described.append((path, method.lower(), operation, definitions.get("$defs", {})))
+    app.state.described = described
+
+
+def describe(title: str, version: str, apps: tuple[FastAPI, ...]) -> dict[str, Any]:
+    """One OpenAPI 3.1 document for all the apps."""
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        "paths": {},
+        "components": {"schemas": {}},
+    }
+    for app in apps:
+        own = app.openapi()
+        for path, operations in own["paths"].items():
+            document["paths"].setdefault(path, {}).update(operations)
+        document["components"]["schemas"].update(own.get("components", {}).get("schemas", {}))
+        for path, method, operation, definitions in getattr(app.state, "described", []):
+            document["paths"].setdefault(path, {})[method] = operation
+            document["components"]["schemas"].update(definitions)
+    return document
