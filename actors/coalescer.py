@@ -1,0 +1,89 @@
+"""Coalescing: many callers, one call. What arrives while a batch is away forms the next one.
+
+This is one of the three multipliers (DESIGN.md, Speed): a call to an actor, a transaction or
+a round trip is paid once per batch instead of once per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Overloaded(Exception):  # noqa: N818 - it names a condition, not a fault
+    """The queue is at its bound; nothing was done with the item."""
+
+
+class Coalescer(Generic[Item, Result]):
+    """Gathers items into batches for `work`, which answers each item in order.
+
+    At most `in_flight_max` batches of at most `batch_max` items are away at once, and at most
+    `queue_max` items wait; beyond that `submit` raises Overloaded at once. `work` must end by
+    itself: it carries the timeouts.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        batch_max: int = 256,
+        queue_max: int = 10_000,
+        in_flight_max: int = 1,
+    ) -> None:
+        self._work = work
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._in_flight_max = in_flight_max
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flush_planned = False
+
+    @property
+    def queued(self) -> int:
+        """Items that wait for a batch."""
+        return len(self._waiting)
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """A future for the item's answer. Raises Overloaded at the bound."""
+        if len(self._waiting) >= self._queue_max:
+            raise Overloaded(f"{len(self._waiting)} requests wait already; try again shortly")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if not self._flush_planned and len(self._tasks) < self._in_flight_max:
+            self._flush_planned = True
+            loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        while self._waiting and len(self._tasks) < self._in_flight_max:
+            size = min(len(self._waiting), self._batch_max)
+            batch = [self._waiting.popleft() for _ in range(size)]
+            task = asyncio.get_running_loop().create_task(self._run(batch))
+            self._tasks.add(task)
+
+    async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._work([item for item, _ in batch])
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+                    # Who hung up does not ask for it; that is no fault of the batch.
+                    future.exception()
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
+            self._flush()

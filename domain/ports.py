@@ -1,0 +1,177 @@
+"""What the actors need of the outside: declared here, implemented by storage and gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from domain.orders import (
+    HistoryOfCustomer,
+    OrderDraft,
+    OutboxEvent,
+    PendingOrder,
+    RecordedOrder,
+    StoredOrder,
+)
+from domain.payments import ChargeRequest, ChargeState
+from domain.stock import Closed, Hold, Pair, Turn
+
+
+class Unavailable(Exception):  # noqa: N818 - names a condition, as in domain.stock
+    """The other side could not be reached or gave no answer; the outcome is not known."""
+
+
+class StaleEpoch(Exception):  # noqa: N818
+    """A newer incarnation of this owner exists; this one must stop (P5)."""
+
+
+class VersionConflict(Exception):  # noqa: N818
+    """A pair's row is not as the owner remembers it; load it again."""
+
+
+class DuplicateReservation(Exception):  # noqa: N818
+    """A reservation id of the turn is in the database already."""
+
+
+class StockJournal(Protocol):
+    """Where owners write through to. Every method raises Unavailable when it cannot be reached."""
+
+    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
+        """Begin a new generation of `owner`; from now on older ones cannot write."""
+        ...
+
+    async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
+        """The pairs with their open reservations; unknown ids are left out."""
+        ...
+
+    async def write_turn(self, turn: Turn) -> list[Closed]:
+        """Write a turn in one transaction, under the fence.
+
+        Gives back what was really released or expired. Raises StaleEpoch, VersionConflict or
+        DuplicateReservation, and then nothing was written.
+        """
+        ...
+
+    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, tuple[str, bytes, Hold]]:
+        """Status, inventory_id and content of the reservations that exist."""
+        ...
+
+
+class StockSweep(Protocol):
+    """Finds reservations that nobody will ask for again."""
+
+    async def abandoned(
+        self, *, orphaned_for_s: float, limit: int
+    ) -> list[tuple[bytes, bytes, bool]]:
+        """(reservation_id, inventory_id, overdue): active ones whose time is over, or that have
+        been there for `orphaned_for_s` without a pending order."""
+        ...
+
+
+class OrderBook(Protocol):
+    """Orders and payments, in batches. Raises Unavailable when it cannot be reached."""
+
+    async def record(self, drafts: Sequence[OrderDraft]) -> list[HistoryOfCustomer | RecordedOrder]:
+        """Write pending orders with their payments, before anything else happens.
+
+        For each draft: the customer's history if it was written (also by an earlier try), or
+        the order that the idempotency key already belongs to (P6).
+        """
+        ...
+
+    async def confirm(self, confirmations: Sequence[tuple[UUID, OutboxEvent]]) -> list[str]:
+        """Order confirmed, payment captured, reservations allocated, event in the outbox.
+
+        One transaction; each order as a whole or not at all. Answers each order's status.
+        """
+        ...
+
+    async def note_fraud(self, scores: Sequence[tuple[UUID, float, str, tuple[str, ...]]]) -> None:
+        """Keep the fraud score of orders that were not simply approved."""
+        ...
+
+    async def fail(self, failures: Sequence[tuple[UUID, Mapping[str, Any], str]]) -> list[str]:
+        """Pending orders become failed with (problem, payment status). Answers each status."""
+        ...
+
+    async def by_key(self, user_id: UUID, key: str) -> RecordedOrder | None:
+        """The order of an idempotency key."""
+        ...
+
+    async def find(self, order_id: UUID, user_id: UUID) -> StoredOrder | None:
+        """One order of its buyer, with its lines."""
+        ...
+
+    async def stalled(self, older_than: datetime, limit: int) -> list[PendingOrder]:
+        """Pending orders that were recorded before `older_than`, oldest first."""
+        ...
+
+
+class PaymentProvider(Protocol):
+    """Holds and takes money. Every call names the charge by our own id and may be repeated.
+
+    Raises Unavailable when no answer came: the charge may or may not have happened.
+    """
+
+    @property
+    def name(self) -> str:
+        """How payments.gateway calls it."""
+        ...
+
+    async def authorize(self, charge: ChargeRequest) -> ChargeState:
+        """Hold the money."""
+        ...
+
+    async def capture(self, transaction_id: str) -> ChargeState:
+        """Take what is held."""
+        ...
+
+    async def void(self, transaction_id: str) -> ChargeState:
+        """Drop the hold; a charge that does not exist yet can never be made afterwards."""
+        ...
+
+    async def refund(self, transaction_id: str) -> ChargeState:
+        """Give back what was taken, in full."""
+        ...
+
+    async def lookup(self, transaction_id: str) -> ChargeState | None:
+        """What the provider knows of a charge."""
+        ...
+
+
+class EventBus(Protocol):
+    """Where the outbox goes."""
+
+    async def publish(self, events: Sequence[OutboxEvent]) -> None:
+        """At least once (P9). Raises Unavailable."""
+        ...
+
+
+class Outbox(Protocol):
+    """Events written with the change they tell of."""
+
+    async def unpublished(self, limit: int) -> list[OutboxEvent]:
+        """The oldest events that no one has confirmed to have published."""
+        ...
+
+    async def mark_published(self, event_ids: Collection[UUID]) -> None:
+        """They have reached the bus."""
+        ...
+
+
+class AvailabilityBoard(Protocol):
+    """Published availability, for readers only; nothing is decided from it."""
+
+    async def publish(self, available: Mapping[tuple[bytes, bytes], int]) -> None:
+        """Units by (variant_id, inventory_id)."""
+        ...
+
+
+class MetricsBoard(Protocol):
+    """Where parts of the house show how they are, for the dashboard."""
+
+    async def publish(self, kind: str, name: str, values: Mapping[str, Any]) -> None:
+        """Replace what `name` of `kind` showed before."""
+        ...
