@@ -68,9 +68,11 @@ def test_the_catalog_looks_like_a_shop() -> None:
     assert min(stocked.values()) > 1000
 
 
-def test_names_stay_unique_when_the_words_run_out() -> None:
-    handles = [product.handle for product in generate_catalog(1, 12_000)]
-    assert len(set(handles)) == len(handles)
+def test_names_stay_unique_when_the_words_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.catalog.NAME_DRAWS_MAX", 1)
+    products = list(generate_catalog(1, 12_000))
+    assert len({product.handle for product in products}) == len(products)
+    assert any(product.name.endswith(" Mk 2") for product in products)
 
 
 @pytest.mark.parametrize("products", [-1, 10**9])
