@@ -1,0 +1,206 @@
+"""Availability for readers (product pages, search): published to Redis, Postgres behind it.
+
+It may lag by a second, and nothing is ever decided from it: the owners of the stock decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+READ_TIMEOUT_S = 0.15
+PUBLISH_TIMEOUT_S = 1.0
+LOAD_TIMEOUT_S = 1.0
+PAUSE_S = 1.0
+"""How long a server that did not answer is left alone; readers do without it meanwhile."""
+
+UNSENT_PAIRS_MAX = 100_000
+"""Pairs kept for the next publication while Redis is gone; the oldest are given up first."""
+
+NUMBERS_AGE_MAX_S = 1.0
+NUMBERS_KEPT_MAX = 100_000
+LOAD_VARIANTS_MAX = 5_000
+"""Variants in one query to Postgres."""
+
+Clock = Callable[[], float]
+LoadNumbers = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Mapping[UUID, int]]]]
+"""Units by inventory_id for each of the variants, from Postgres."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Pause:
+    """Keeps callers from waiting for a server that has just failed them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = float("-inf")
+
+    @property
+    def active(self) -> bool:
+        return self._clock() < self._until
+
+    def begin(self, what: str, error: BaseException) -> None:
+        if not self.active:
+            _log.warning("availability_degraded", part=what, error=repr(error), pause_s=PAUSE_S)
+        self._until = self._clock() + PAUSE_S
+
+
+class AvailabilityBoard:
+    """What the stock's owners publish: a small hash per variant, with a field per pair.
+
+    So the owner of each pair writes alone, and a page of variants is one round trip. Keys and
+    fields are raw UUIDs: the client must not decode responses. No method raises because of Redis.
+    """
+
+    def __init__(self, redis: Redis, *, clock: Clock = time.monotonic) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._pause = _Pause(clock)
+        self._unsent: dict[tuple[bytes, bytes], int] = {}
+
+    async def publish(self, available: Mapping[tuple[bytes, bytes], int]) -> None:
+        """Units by (variant_id, inventory_id), as 16 bytes each; one round trip.
+
+        What could not be sent goes with the next call, which may be empty.
+        """
+        for pair, units in available.items():
+            self._unsent.pop(pair, None)
+            self._unsent[pair] = units
+        if not self._unsent or self._pause.active:
+            self._give_up_oldest()
+            return
+        sending, self._unsent = self._unsent, {}
+        sent = False
+        try:
+            sent = await self._send(sending)
+        finally:
+            # What was published while this was on its way is newer and must win.
+            if not sent:
+                self._unsent = {**sending, **self._unsent}
+                self._give_up_oldest()
+
+    async def _send(self, pairs: Mapping[tuple[bytes, bytes], int]) -> bool:
+        by_variant: dict[bytes, dict[bytes, int]] = {}
+        for (variant_id, inventory_id), units in pairs.items():
+            by_variant.setdefault(variant_id, {})[inventory_id] = units
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    for variant_id, units_by_pair in by_variant.items():
+                        pipeline.hset(_key(variant_id), mapping=units_by_pair)  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+                    await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._pause.begin("redis", error)
+            return False
+        return True
+
+    def _give_up_oldest(self) -> None:
+        while len(self._unsent) > UNSENT_PAIRS_MAX:
+            del self._unsent[next(iter(self._unsent))]
+
+    async def read(self, variant_ids: Iterable[UUID]) -> dict[UUID, dict[UUID, int]]:
+        """Published units by inventory_id for each variant, in one round trip.
+
+        Variants of which nothing was published are left out, and so is everything while Redis
+        is gone: the answer comes within `READ_TIMEOUT_S`, then at once for `PAUSE_S`.
+        """
+        wanted = list(dict.fromkeys(variant_ids))
+        if not wanted or self._pause.active:
+            return {}
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    for variant_id in wanted:
+                        pipeline.hgetall(_key(variant_id.bytes))  # pyright: ignore[reportUnusedCoroutine]
+                    answers: list[dict[bytes, bytes]] = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._pause.begin("redis", error)
+            return {}
+        return {
+            variant_id: {UUID(bytes=pair): int(units) for pair, units in answer.items()}
+            for variant_id, answer in zip(wanted, answers, strict=True)
+            if answer
+        }
+
+
+def _key(variant_id: bytes) -> bytes:
+    return b"av:" + variant_id
+
+
+class StockNumbers:
+    """The numbers in Postgres, for what the board does not have: batched and kept for a second.
+
+    One query runs at a time, and everything asked for meanwhile goes into the next one. While
+    Postgres is gone the last known numbers stand in.
+    """
+
+    def __init__(self, load: LoadNumbers, *, clock: Clock = time.monotonic) -> None:
+        self._load = load
+        self._clock = clock
+        self._pause = _Pause(clock)
+        self._known: dict[UUID, tuple[float, Mapping[UUID, int]]] = {}
+        self._wanted: dict[UUID, None] = {}
+        self._gathering: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+
+    async def read(self, variant_ids: Iterable[UUID]) -> dict[UUID, Mapping[UUID, int]]:
+        """Units by inventory_id for each variant, at most `NUMBERS_AGE_MAX_S` old if possible."""
+        asked = list(variant_ids)
+        oldest = self._clock() - NUMBERS_AGE_MAX_S
+        stale = [one for one in asked if one not in self._known or self._known[one][0] < oldest]
+        if stale and not self._pause.active:
+            self._wanted.update(dict.fromkeys(stale))
+            if self._gathering is None:
+                self._gathering = asyncio.create_task(self._load_wanted())
+            # A reader that hangs up must not take the others' numbers along.
+            await asyncio.shield(self._gathering)
+        return {one: self._known[one][1] for one in asked if one in self._known}
+
+    async def _load_wanted(self) -> None:
+        async with self._turn:
+            wanted, self._wanted, self._gathering = list(self._wanted), {}, None
+            try:
+                for start in range(0, len(wanted), LOAD_VARIANTS_MAX):
+                    part = wanted[start : start + LOAD_VARIANTS_MAX]
+                    async with asyncio.timeout(LOAD_TIMEOUT_S):
+                        self._keep(part, await self._load(part))
+            except Exception as error:
+                # Whatever it was, a page without numbers is better than no page.
+                self._pause.begin("postgres", error)
+
+    def _keep(self, asked: Sequence[UUID], loaded: Mapping[UUID, Mapping[UUID, int]]) -> None:
+        now = self._clock()
+        for variant_id in asked:
+            self._known.pop(variant_id, None)
+            self._known[variant_id] = (now, loaded.get(variant_id, {}))
+        while len(self._known) > NUMBERS_KEPT_MAX:
+            del self._known[next(iter(self._known))]
+
+
+class AvailabilityReader:
+    """What readers are shown: the board's number for each pair, else that of Postgres."""
+
+    def __init__(self, board: AvailabilityBoard, numbers: StockNumbers) -> None:
+        self._board = board
+        self._numbers = numbers
+
+    async def units(self, pairs_of: Mapping[UUID, int]) -> dict[UUID, int]:
+        """Units over all warehouses by variant_id; asked for with each variant's number of pairs.
+
+        A variant of which nobody knows anything has 0.
+        """
+        published = await self._board.read(pairs_of)
+        incomplete = [one for one, n in pairs_of.items() if len(published.get(one, ())) < n]
+        numbers = await self._numbers.read(incomplete) if incomplete else {}
+        nothing: Mapping[UUID, int] = {}
+        return {
+            one: sum({**numbers.get(one, nothing), **published.get(one, nothing)}.values())
+            for one in pairs_of
+        }
