@@ -25,12 +25,12 @@ UNSENT_PAIRS_MAX = 100_000
 
 NUMBERS_AGE_MAX_S = 1.0
 NUMBERS_KEPT_MAX = 100_000
-LOAD_VARIANTS_MAX = 5_000
-"""Variants in one query to Postgres."""
+LOAD_PAIRS_MAX = 5_000
+"""Pairs in one query to Postgres."""
 
 Clock = Callable[[], float]
-LoadNumbers = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Mapping[UUID, int]]]]
-"""Units by inventory_id for each of the variants, from Postgres."""
+LoadNumbers = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
+"""Units by inventory_id, from Postgres; unknown pairs are left out."""
 
 _log = structlog.get_logger(__name__)
 
@@ -145,14 +145,14 @@ class StockNumbers:
         self._load = load
         self._clock = clock
         self._pause = _Pause(clock)
-        self._known: dict[UUID, tuple[float, Mapping[UUID, int]]] = {}
+        self._known: dict[UUID, tuple[float, int]] = {}
         self._wanted: dict[UUID, None] = {}
         self._gathering: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
 
-    async def read(self, variant_ids: Iterable[UUID]) -> dict[UUID, Mapping[UUID, int]]:
-        """Units by inventory_id for each variant, at most `NUMBERS_AGE_MAX_S` old if possible."""
-        asked = list(variant_ids)
+    async def read(self, inventory_ids: Iterable[UUID]) -> dict[UUID, int]:
+        """Units by inventory_id, at most `NUMBERS_AGE_MAX_S` old if possible; unknown: left out."""
+        asked = list(inventory_ids)
         oldest = self._clock() - NUMBERS_AGE_MAX_S
         stale = [one for one in asked if one not in self._known or self._known[one][0] < oldest]
         if stale and not self._pause.active:
@@ -167,19 +167,19 @@ class StockNumbers:
         async with self._turn:
             wanted, self._wanted, self._gathering = list(self._wanted), {}, None
             try:
-                for start in range(0, len(wanted), LOAD_VARIANTS_MAX):
-                    part = wanted[start : start + LOAD_VARIANTS_MAX]
+                for start in range(0, len(wanted), LOAD_PAIRS_MAX):
+                    part = wanted[start : start + LOAD_PAIRS_MAX]
                     async with asyncio.timeout(LOAD_TIMEOUT_S):
-                        self._keep(part, await self._load(part))
+                        self._keep(await self._load(part))
             except Exception as error:
                 # Whatever it was, a page without numbers is better than no page.
                 self._pause.begin("postgres", error)
 
-    def _keep(self, asked: Sequence[UUID], loaded: Mapping[UUID, Mapping[UUID, int]]) -> None:
+    def _keep(self, loaded: Mapping[UUID, int]) -> None:
         now = self._clock()
-        for variant_id in asked:
-            self._known.pop(variant_id, None)
-            self._known[variant_id] = (now, loaded.get(variant_id, {}))
+        for inventory_id, units in loaded.items():
+            self._known.pop(inventory_id, None)
+            self._known[inventory_id] = (now, units)
         while len(self._known) > NUMBERS_KEPT_MAX:
             del self._known[next(iter(self._known))]
 
@@ -191,16 +191,17 @@ class AvailabilityReader:
         self._board = board
         self._numbers = numbers
 
-    async def units(self, pairs_of: Mapping[UUID, int]) -> dict[UUID, int]:
-        """Units over all warehouses by variant_id; asked for with each variant's number of pairs.
+    async def units(self, pairs_of: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, int]:
+        """Units over all warehouses by variant_id, given each variant's inventory_ids.
 
-        A variant of which nobody knows anything has 0.
+        A pair of which nobody knows anything counts as 0.
         """
-        published = await self._board.read(pairs_of)
-        incomplete = [one for one, n in pairs_of.items() if len(published.get(one, ())) < n]
-        numbers = await self._numbers.read(incomplete) if incomplete else {}
-        nothing: Mapping[UUID, int] = {}
+        published: dict[UUID, int] = {}
+        for units_by_pair in (await self._board.read(pairs_of)).values():
+            published.update(units_by_pair)
+        missing = [one for pairs in pairs_of.values() for one in pairs if one not in published]
+        known = {**await self._numbers.read(missing), **published} if missing else published
         return {
-            one: sum({**numbers.get(one, nothing), **published.get(one, nothing)}.values())
-            for one in pairs_of
+            variant_id: sum(known.get(one, 0) for one in pairs)
+            for variant_id, pairs in pairs_of.items()
         }

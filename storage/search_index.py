@@ -86,8 +86,8 @@ class ListedSummary:
     currency: str
     seller_id: UUID
     seller: str
-    pairs: dict[UUID, int]
-    """Number of pairs by variant_id: how many warehouses may hold it."""
+    pairs: dict[UUID, tuple[UUID, ...]]
+    """inventory_ids by variant_id: where to ask what is in stock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +290,10 @@ def _pack_summary(product: ListedProduct) -> bytes:
             product.currency,
             product.seller_id.hex,
             product.seller,
-            [(variant.variant_id.hex, len(variant.pairs)) for variant in product.variants],
+            [
+                (variant.variant_id.hex, [pair.inventory_id.hex for pair in variant.pairs])
+                for variant in product.variants
+            ],
         )
     )
 
@@ -306,7 +309,9 @@ def _summary(document: Document) -> ListedSummary:
         currency=currency,
         seller_id=UUID(seller_id),
         seller=seller,
-        pairs={UUID(variant_id): count for variant_id, count in pairs},
+        pairs={
+            UUID(variant_id): tuple(map(UUID, inventory_ids)) for variant_id, inventory_ids in pairs
+        },
     )
 
 

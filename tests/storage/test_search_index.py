@@ -92,7 +92,7 @@ def test_a_hit_carries_what_a_list_shows(shop: SearchIndex) -> None:
     assert hit.product_id == SHOP[1].product_id
     assert (hit.name, hit.price_minor, hit.currency) == ("Leather Shoes", 14900, "USD")
     assert (hit.seller_id, hit.seller) == (SELLER, "House")
-    assert hit.pairs == {UUID(int=2): 1}
+    assert hit.pairs == {UUID(int=2): (UUID(int=2),)}
 
 
 @pytest.mark.parametrize(
