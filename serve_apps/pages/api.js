@@ -1,0 +1,243 @@
+// The shop's HTTP API: who the shopper is, one way to call, and problems as sentences.
+
+const TIMEOUT_MS = 10_000;
+const CHECKOUT_TIMEOUT_MS = 20_000;
+const TRIES_MAX = 4; // the first and three more
+const WAIT_S_MAX = 8; // however long the server asks for
+const ORDERS_KEPT_MAX = 20;
+const ATTEMPT_KEPT_MS = 24 * 3600 * 1000; // as long as the server keeps a key
+
+// Storage may be forbidden (private windows); the shop then works for as long as the page is open.
+const memory = new Map();
+function read(name) {
+  try {
+    return localStorage.getItem(`doorbuster.${name}`);
+  } catch {
+    return memory.get(name) ?? null;
+  }
+}
+function write(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(`doorbuster.${name}`);
+    else localStorage.setItem(`doorbuster.${name}`, value);
+  } catch {
+    memory.set(name, value);
+  }
+}
+function readJson(name) {
+  try {
+    return JSON.parse(read(name));
+  } catch {
+    return null;
+  }
+}
+
+export const guest = {
+  get token() { return read("token"); },
+  get cartId() { return read("cart_id"); },
+  get itemCount() { return Number(read("item_count")) || 0; },
+  /** The server no longer knows this token: forget it and all that hangs on it. */
+  forget() {
+    for (const name of ["token", "cart_id", "item_count", "attempt"]) write(name, null);
+    showCount();
+  },
+  cartEmptied() {
+    write("item_count", null);
+    showCount();
+  },
+};
+
+export const orders = {
+  all: () => readJson("orders") ?? [],
+  add(order) {
+    write("orders", JSON.stringify([order, ...orders.all()].slice(0, ORDERS_KEPT_MAX)));
+  },
+};
+
+export function showCount() {
+  const badge = document.getElementById("cart-count");
+  badge.dataset.count = guest.itemCount;
+  badge.textContent = guest.itemCount || "";
+}
+
+function keepCart(cart) {
+  if (cart.token) write("token", cart.token);
+  if (cart.cart_id) write("cart_id", cart.cart_id);
+  write("item_count", String(cart.item_count ?? 0));
+  showCount();
+  return cart;
+}
+
+/** What the API refused (or never answered), with the fields of its problem document. */
+export class Problem extends Error {
+  constructor(kind, document = {}, status = 0) {
+    super(document.detail || document.title || kind);
+    this.kind = kind;
+    this.status = status;
+    this.document = document;
+  }
+  /** Whether the request may have been carried out all the same. */
+  get isUncertain() {
+    return ["offline", "idempotency_key_in_flight"].includes(this.kind)
+      || (this.status >= 500 && !this.isBusy);
+  }
+  get isBusy() {
+    return this.kind === "busy" || this.kind === "not_ready" || this.status === 429;
+  }
+  get sentence() { return sentence(this); }
+}
+
+const DECLINES = {
+  insufficient_funds: "The card does not have enough funds.",
+  expired_card: "The card has expired.",
+  card_declined: "The card was declined by its bank.",
+};
+
+function sentence({ kind, document: d, message }) {
+  switch (kind) {
+    case "out_of_stock":
+      return d.available > 0
+        ? `Only ${d.available} left, and you asked for ${d.requested ?? "more"}.`
+        : "Sold out: the last one has just gone.";
+    case "payment_declined":
+      return `${DECLINES[d.decline_code] ?? "The card was declined."} Nothing was charged. Try another card.`;
+    case "cart_empty": return "Your cart is empty, so there is nothing to order yet.";
+    case "hold_expired":
+      return "We could not hold your items any longer. Nothing was charged. Please place the order again.";
+    case "busy": return "The shop is very busy right now. Please try again in a moment.";
+    case "not_ready": return "The shop is just opening. Please try again in a moment.";
+    case "unauthorized": return "Your earlier visit has expired.";
+    case "not_found": return "We could not find that.";
+    case "idempotency_key_in_flight": return "Your order is still being worked on.";
+    case "idempotency_key_reused": return "Your order changed while it was being placed. Please place it again.";
+    case "too_large": return "That is more text than we can take. Please shorten it.";
+    case "offline": return "The shop cannot be reached. Check your connection and try again.";
+    case "internal": return "Something went wrong on our side. Please try again.";
+    default: return message;
+  }
+}
+
+async function once(method, path, { body, headers, signal, timeout }) {
+  const limit = AbortSignal.timeout(timeout);
+  let response;
+  let answer;
+  try {
+    response = await fetch(`/api/v1${path}`, {
+      method,
+      headers: {
+        Accept: "application/json",
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(guest.token ? { Authorization: `Bearer ${guest.token}` } : {}),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    const text = await response.text();
+    answer = text ? JSON.parse(text) : {};
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    // A body that is no JSON comes from something between us and the shop.
+    throw new Problem(response && !response.ok && response.status < 500 ? "unknown" : "offline", {}, response?.status);
+  }
+  if (response.ok) return answer;
+  const kind = String(answer.type ?? "").split("/").pop() || "unknown";
+  const asked = Number(answer.retry_after ?? response.headers.get("Retry-After"));
+  throw new Problem(kind, { ...answer, retry_after: asked || 1 }, response.status);
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); });
+  });
+}
+
+/**
+ * Call the API. Busy is waited out as the server asks, a bounded number of times; `onWait` is told
+ * (seconds, try). A lost answer is only asked for again where a repeat is harmless (`repeatable`).
+ */
+export async function call(method, path, options = {}) {
+  const { signal, onWait, repeatable = method === "GET", timeout = TIMEOUT_MS } = options;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await once(method, path, { ...options, timeout });
+    } catch (problem) {
+      const again = problem.isBusy || (repeatable && problem.isUncertain);
+      if (!(problem instanceof Problem) || !again || attempt >= TRIES_MAX) throw problem;
+      const seconds = Math.min(problem.document.retry_after || attempt, WAIT_S_MAX);
+      onWait?.(seconds, attempt, problem);
+      await pause(seconds, signal);
+    }
+  }
+}
+
+export const waiting = (line) => (seconds, attempt, problem) => {
+  line.hidden = false;
+  const why = problem.isBusy ? "The shop is very busy." : "No answer yet.";
+  line.textContent = `${why} Trying again in ${seconds} s (${attempt} of ${TRIES_MAX - 1}).`;
+};
+
+/** Add to the cart; a token that is not known any more is replaced by a new guest, once. */
+export async function addToCart(item, options = {}) {
+  const send = () => call("POST", "/cart/items", { body: item, ...options });
+  try {
+    return keepCart(await send());
+  } catch (problem) {
+    if (problem.kind !== "unauthorized" || !guest.token) throw problem;
+    guest.forget();
+    return { ...keepCart(await send()), isNewCart: true };
+  }
+}
+
+export async function getCart(options) {
+  if (!guest.token) return { items: [], total: 0, item_count: 0 };
+  return keepCart(await call("GET", "/cart", options));
+}
+
+export async function setQuantity(variantId, quantity, options) {
+  const path = `/cart/items/${encodeURIComponent(variantId)}`;
+  const given = { repeatable: true, ...options };
+  return keepCart(quantity === 0
+    ? await call("DELETE", path, given)
+    : await call("PATCH", path, { body: { quantity }, ...given }));
+}
+
+/**
+ * One checkout attempt: a key made once, kept with its body until a definite answer comes, so that
+ * a retry, a reload or a second click asks about the same order and can never place another.
+ */
+export const attempts = {
+  pending() {
+    const kept = readJson("attempt");
+    return kept?.uncertain && Date.now() - kept.at < ATTEMPT_KEPT_MS ? kept : null;
+  },
+  async send(body, options = {}) {
+    const kept = readJson("attempt");
+    const isSame = kept && JSON.stringify(kept.body) === JSON.stringify(body);
+    const attempt = isSame ? kept : { key: newKey(), body, at: Date.now(), uncertain: false };
+    // From here on the outcome is unknown until answered, a closed tab included.
+    write("attempt", JSON.stringify({ ...attempt, uncertain: true }));
+    const onWait = (seconds, tries, problem) => {
+      attempt.uncertain ||= problem.isUncertain;
+      options.onWait?.(seconds, tries, problem);
+    };
+    try {
+      const order = await call("POST", "/orders/checkout", {
+        body, headers: { "Idempotency-Key": attempt.key }, repeatable: true, timeout: CHECKOUT_TIMEOUT_MS, onWait,
+      });
+      write("attempt", null);
+      return order;
+    } catch (problem) {
+      if (problem instanceof Problem && problem.isBusy) write("attempt", JSON.stringify(attempt));
+      else if (problem instanceof Problem && !problem.isUncertain) write("attempt", null);
+      throw problem;
+    }
+  },
+};
+
+function newKey() {
+  // crypto.randomUUID is missing on plain-http origins other than localhost.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,227 @@
+// Finding things: the search page with its facets, and the product page.
+
+import { addToCart, call, waiting } from "/assets/api.js";
+import { announce, count, el, fill, link, money, picture, problemLine, say } from "/assets/dom.js";
+
+const PAGE_SIZE = 24;
+const CHOICES_SHOWN_MAX = 12;
+const FEW_LEFT = 10;
+const QUANTITY_MAX = 999;
+const FILTERS = ["category", "brand", "min_price", "max_price"];
+
+const hash = (query, changes) => {
+  const next = new URLSearchParams(query);
+  next.delete("page");
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === "") next.delete(name);
+    else next.set(name, value);
+  }
+  return `#/search${next.size ? `?${next}` : ""}`;
+};
+
+/** The search page. Its frame stays while only the query changes, so nothing jumps or loses focus. */
+export async function searchView(main, { query, signal }) {
+  const frame = main.querySelector(".search") ?? buildFrame(main);
+  const [title, status, problem, grid, pages, facets] = [
+    ".search-title", ".search-count", ".problem", ".grid", ".pages", ".facets-body",
+  ].map((selector) => frame.querySelector(selector));
+  const q = query.get("q") ?? "";
+  title.textContent = q ? `“${q}”` : query.get("category") ?? "Everything in the shop";
+  grid.setAttribute("aria-busy", "true");
+  say(problem);
+  const asked = new URLSearchParams({ limit: PAGE_SIZE });
+  for (const name of ["q", ...FILTERS, "page"]) if (query.get(name)) asked.set(name, query.get(name));
+  try {
+    const found = await call("GET", `/products/search?${asked}`, { signal, onWait: waiting(problem) });
+    say(problem);
+    status.textContent = count(found.total_results, "product");
+    announce(`${count(found.total_results, "product")}, page ${found.page} of ${Math.max(found.total_pages, 1)}`);
+    fill(grid, found.results.map((product, index) => card(product, index < 6)));
+    if (!found.results.length) fill(grid, nothingFound());
+    fill(pages, pagination(found, query));
+    fill(facets, facetGroups(found, query));
+  } catch (error) {
+    if (signal.aborted) return;
+    status.textContent = "";
+    fill(grid);
+    fill(pages);
+    say(problem, `${error.sentence ?? error.message} `, retry());
+  } finally {
+    if (!signal.aborted) grid.removeAttribute("aria-busy");
+  }
+}
+
+export const retry = () =>
+  el("button", { class: "plain", type: "button", onclick: () => window.dispatchEvent(new Event("hashchange")) }, "Try again");
+
+function buildFrame(main) {
+  const wide = matchMedia("(min-width: 860px)");
+  const facets = el("details", { class: "facets", open: wide.matches }, el("summary", {}, "Filters"), el("div", { class: "facets-body" }));
+  wide.addEventListener("change", () => { facets.open = wide.matches; });
+  const frame = el("div", { class: "search" },
+    facets,
+    el("section", { class: "found", "aria-label": "Search results" },
+      el("div", { class: "found-head" }, el("h1", { class: "search-title", tabindex: -1 }), el("p", { class: "search-count muted number" }, "\u00a0")),
+      problemLine("search-problem"),
+      el("ul", { class: "grid" }, Array.from({ length: 12 }, skeleton)),
+      el("nav", { class: "pages", "aria-label": "Pages of results" })));
+  fill(main, frame);
+  return frame;
+}
+
+const skeleton = () => el("li", { class: "card skeleton", "aria-hidden": "true" }, el("span", { class: "picture" }), el("span", { class: "bone" }), el("span", { class: "bone short" }));
+
+const nothingFound = () => el("li", { class: "empty" },
+  el("h2", {}, "Nothing matches"), el("p", { class: "muted" }, "Try fewer words or another filter."), link("#/search", "Show everything", "button quiet"));
+
+function card(product, eager) {
+  return el("li", { class: "card" },
+    el("a", { href: `#/product/${encodeURIComponent(product.product_id)}` },
+      picture(product.product_id, { path: product.thumbnail, eager }),
+      !product.in_stock && el("span", { class: "tag" }, "Sold out"),
+      el("span", { class: "card-name" }, product.name),
+      el("span", { class: "card-price number" }, money(product.price, product.currency)),
+      el("span", { class: "card-seller" }, product.seller?.name ?? "")));
+}
+
+function pagination({ page, total_pages: total }, query) {
+  if (total < 2) return [];
+  const to = (n, text, label) => {
+    const next = new URLSearchParams(query);
+    next.set("page", n);
+    return el("a", { href: `#/search?${next}`, "aria-label": label, "aria-current": n === page && text === String(n) ? "page" : null }, text);
+  };
+  const near = [...new Set([1, page - 1, page, page + 1, total])].filter((n) => n >= 1 && n <= total).sort((a, b) => a - b);
+  const numbers = near.flatMap((n, i) => [
+    i > 0 && n - near[i - 1] > 1 && el("span", { "aria-hidden": "true" }, "…"),
+    to(n, String(n), `Page ${n}`),
+  ]);
+  return [
+    page > 1 && to(page - 1, "Previous", "Previous page"),
+    ...numbers,
+    page < total && to(page + 1, "Next", "Next page"),
+  ].filter(Boolean);
+}
+
+function facetGroups({ facets = {} }, query) {
+  const is = (name, value) => query.get(name) === String(value);
+  const choice = (chosen, on, text, n) =>
+    el("li", {}, el("a", { href: chosen ? hash(query, off(on)) : hash(query, on), "aria-current": chosen ? "true" : null },
+      el("span", {}, text), el("span", { class: "muted number" }, n?.toLocaleString("en-US") ?? "")));
+  const off = (on) => Object.fromEntries(Object.keys(on).map((name) => [name, null]));
+  const group = (title, items) => items.length > 0 && el("section", {}, el("h2", {}, title), el("ul", {}, items));
+  const brands = facets.brand_counts ?? (facets.brands ?? []).map((name) => ({ name }));
+  const isFiltered = FILTERS.some((name) => query.has(name));
+  return [
+    isFiltered && link(hash(query, { category: null, brand: null, min_price: null, max_price: null }), "Clear all filters", "clear"),
+    group("Category", (facets.categories ?? []).slice(0, CHOICES_SHOWN_MAX).map((c) =>
+      choice(is("category", c.name), { category: c.name }, c.name, c.count))),
+    group("Price", (facets.price_buckets ?? []).filter((b) => b.count > 0).map((b) => {
+      const on = { min_price: b.min ?? null, max_price: b.max ?? null };
+      const chosen = (query.get("min_price") ?? "") === String(b.min ?? "") && (query.get("max_price") ?? "") === String(b.max ?? "");
+      return choice(chosen && isFiltered, on, b.label, b.count);
+    })),
+    priceForm(query),
+    group("Brand", brands.slice(0, CHOICES_SHOWN_MAX).map((b) => choice(is("brand", b.name), { brand: b.name }, b.name, b.count))),
+  ];
+}
+
+function priceForm(query) {
+  const field = (name, label) => el("label", {}, el("span", { class: "unseen" }, label),
+    el("input", { name, type: "number", min: 0, step: "any", inputmode: "decimal", placeholder: label, value: query.get(name) }));
+  return el("form", {
+    class: "price-form", "aria-label": "Price range",
+    onsubmit: (event) => {
+      event.preventDefault();
+      location.hash = hash(query, Object.fromEntries(new FormData(event.target)));
+    },
+  }, field("min_price", "Lowest"), field("max_price", "Highest"), el("button", { type: "submit", class: "quiet" }, "Go"));
+}
+
+/** The product page: one variant chosen by its options, what is left of it, and the way to the cart. */
+export async function productView(main, { id, signal }) {
+  const problem = problemLine("product-problem");
+  fill(main, el("div", { class: "product" }, el("span", { class: "picture" }), el("div", { class: "product-text" }, problem)));
+  let product;
+  try {
+    product = await call("GET", `/products/${encodeURIComponent(id)}`, { signal, onWait: waiting(problem) });
+  } catch (error) {
+    if (signal.aborted) return;
+    const gone = ["not_found", "validation"].includes(error.kind);
+    say(problem, gone ? "This product is not sold here (any more). " : `${error.sentence ?? error.message} `, gone ? link("#/search", "Look for another") : retry());
+    return;
+  }
+  if (signal.aborted) return;
+  document.title = `${product.name} · Doorbuster`;
+  const buy = buyForm(product, signal);
+  fill(main,
+    el("nav", { class: "crumbs", "aria-label": "Where you are" },
+      link("#/search", "Shop"), product.category && link(hash("", { category: product.category }), product.category)),
+    el("article", { class: "product" },
+      picture(product.product_id, { path: product.picture, eager: true }),
+      el("div", { class: "product-text" },
+        el("div", {},
+          el("p", { class: "muted small" }, product.seller?.name ?? ""),
+          el("h1", { tabindex: -1 }, product.name)),
+        buy,
+        el("p", { class: "description" }, product.description ?? ""),
+        product.tags?.length > 0 && el("ul", { class: "tags", "aria-label": "Tags" }, product.tags.map((tag) =>
+          el("li", {}, link(hash("", { q: tag }), tag)))))));
+}
+
+function buyForm(product, signal) {
+  const price = el("p", { class: "price number" });
+  const stock = el("p", { class: "stock", "aria-live": "polite" });
+  const quantity = el("input", { id: "quantity", name: "quantity", type: "number", min: 1, max: QUANTITY_MAX, value: 1, required: true, inputmode: "numeric" });
+  const button = el("button", { type: "submit", class: "button" }, "Add to cart");
+  const problem = problemLine("add-problem");
+  const added = el("p", { class: "added", role: "status" });
+  const chosen = { ...(product.variants.find((v) => v.available > 0) ?? product.variants[0])?.attributes };
+  const fits = (variant) => Object.entries(chosen).every(([name, value]) => variant.attributes[name] === value);
+  const current = () => product.variants.find(fits);
+  const groups = Object.entries(product.options ?? {}).map(([name, values], index) => el("fieldset", { class: "choices" },
+    el("legend", {}, name),
+    values.map((value) => el("label", { class: "chip" },
+      el("input", { type: "radio", name: `option-${index}`, value, checked: chosen[name] === value, onchange: () => { chosen[name] = value; show(); } }),
+      el("span", {}, value)))));
+
+  function show() {
+    const variant = current();
+    const left = variant?.available ?? 0;
+    price.textContent = money(variant?.price ?? product.price, product.currency);
+    stock.className = `stock ${left === 0 ? "out" : left <= FEW_LEFT ? "few" : "in"}`;
+    stock.textContent = !variant ? "Not made in this combination"
+      : left === 0 ? "Sold out" : left <= FEW_LEFT ? `Only ${left} left` : `In stock: ${left.toLocaleString("en-US")} left`;
+    button.disabled = left === 0;
+    quantity.disabled = left === 0;
+    say(problem);
+  }
+
+  async function submit(event) {
+    event.preventDefault();
+    const variant = current();
+    button.disabled = true;
+    fill(added);
+    say(problem);
+    try {
+      const cart = await addToCart(
+        { product_id: product.product_id, variant_id: variant.variant_id, quantity: quantity.valueAsNumber },
+        { signal, onWait: waiting(problem) });
+      say(problem);
+      const line = cart.items.find((item) => item.variant_id === variant.variant_id);
+      const start = cart.isNewCart ? "Your earlier cart had expired, so this is a new one. " : "";
+      added.append(`${start}${line?.quantity ?? quantity.value} in your cart. `, link("#/cart", "Go to cart"));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.kind === "out_of_stock" && Number.isInteger(error.document.available)) variant.available = error.document.available;
+      show();
+      say(problem, error.sentence ?? error.message);
+    } finally {
+      button.disabled = (current()?.available ?? 0) === 0;
+    }
+  }
+
+  show();
+  return el("form", { class: "buy", onsubmit: submit }, price, stock, groups,
+    el("div", { class: "buy-row" }, el("label", { for: "quantity" }, "Quantity"), quantity, button), problem, added);
+}

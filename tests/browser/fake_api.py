@@ -1,0 +1,456 @@
+"""A small stand-in for the shop's HTTP API: the pages' tests run against it without a shop.
+
+Answers have the API's exact shapes and remember carts, orders and stock. A test holds the `FakeShop`
+and arranges what happens next: `answer_next` queues problems for a path. To look at the pages by
+hand: `python -m tests.browser.fake_api 8080`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import sys
+import time
+import uuid
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from domain.ids import encode
+from domain.pictures import draw_product
+from serve_apps.pages import add_pages
+
+XSS_NAME = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script> Lamp"
+HOT_NAME = "Northwind Noise-Cancelling Headphones"
+_STARTED = time.monotonic()
+
+# name, category, brand, price in minor units, stock per variant, options
+_CATALOG: list[tuple[str, str, str, int, int, dict[str, list[str]]]] = [
+    (HOT_NAME, "Audio", "Northwind", 19900, 500, {}),
+    ("Trail Runner Shoe", "Shoes", "Fernway", 12450, 7, {"Size": ["40", "41", "42"]}),
+    ("Merino Crew Sweater", "Clothing", "Harrow & Lane", 8900, 40, {"Size": ["S", "M", "L"]}),
+    ("Copper Pour-Over Kettle", "Kitchen", "Morning Ritual", 6400, 25, {}),
+    ("Canvas Weekender Bag", "Bags", "Fernway", 11900, 12, {"Color": ["Sand", "Ink"]}),
+    ("Walnut Desk Lamp", "Home", "Harrow & Lane", 14900, 3, {}),
+    ("Field Watch 38 mm", "Watches", "Aldine", 24900, 0, {}),
+    ("Stoneware Mug, Set of Four", "Kitchen", "Morning Ritual", 4800, 80, {}),
+    ("Ultralight Daypack 18 L", "Bags", "Fernway", 7950, 60, {"Color": ["Moss", "Slate"]}),
+    (XSS_NAME, "Home", "Aldine", 3500, 9, {}),
+    ("Mechanical Keyboard, 75 %", "Electronics", "Northwind", 13900, 30, {}),
+    ("Cast-Iron Skillet 26 cm", "Kitchen", "Morning Ritual", 5200, 44, {}),
+]
+_EXTRA_COUNT = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A problem document that the fake answers with, once."""
+
+    kind: str
+    status: int
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    after_work: bool = False
+    """Whether the request is carried out all the same, and only its answer is lost."""
+
+    def response(self) -> JSONResponse:
+        document = {"type": f"/problems/{self.kind}", "title": self.kind, "status": self.status}
+        return JSONResponse(
+            {**document, "detail": f"The fake shop says {self.kind}.", **self.extra},
+            self.status,
+            media_type="application/problem+json",
+        )
+
+
+class FakeShop:
+    """The state behind the answers."""
+
+    def __init__(self) -> None:
+        self.products = [_product(i, *entry) for i, entry in enumerate(_CATALOG)]
+        for n in range(_EXTRA_COUNT):
+            name, category, brand, price, stock, options = _CATALOG[n % 8]
+            args = (f"{name} No. {n + 2}", category, brand, price + 500 * n, stock + 5, options)
+            self.products.append(_product(len(self.products), *args))
+        self.carts: dict[str, Counter[str]] = {}
+        self.orders: dict[str, dict[str, Any]] = {}
+        self.by_key: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self.seen_keys: list[str] = []
+        self.refusals: defaultdict[str, deque[Refusal]] = defaultdict(deque)
+        self.overview_asked = 0
+        self.epochs = dict.fromkeys((f"pool-{n}" for n in range(6)), 3)
+        self.dead: set[str] = set()
+        self.is_down = False
+        self._numbers = itertools.count(1)
+
+    def answer_next(self, path: str, refusal: Refusal, *, times: int = 1) -> None:
+        """Refuse the next requests whose path ends in `path`."""
+        self.refusals[path].extend([refusal] * times)
+
+    def find(self, product_id: str) -> dict[str, Any] | None:
+        return next((p for p in self.products if p["product_id"] == product_id), None)
+
+    def variant(self, variant_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        return next(
+            (p, v) for p in self.products for v in p["variants"] if v["variant_id"] == variant_id
+        )
+
+    def new_guest(self) -> str:
+        token = f"guest-token-{next(self._numbers)}"
+        self.carts[token] = Counter()
+        return token
+
+    def cart(self, token: str) -> dict[str, Any]:
+        items = []
+        for variant_id, quantity in self.carts[token].items():
+            product, variant = self.variant(variant_id)
+            items.append(
+                {
+                    "product_id": product["product_id"],
+                    "variant_id": variant_id,
+                    "sku": variant["sku"],
+                    "name": product["name"],
+                    "quantity": quantity,
+                    "price": variant["price"],
+                    "subtotal": round(quantity * variant["price"], 2),
+                }
+            )
+        return {
+            "cart_id": encode("cart", uuid.uuid5(uuid.NAMESPACE_OID, token)),
+            "items": items,
+            "total": round(sum(item["subtotal"] for item in items), 2),
+            "currency": "USD",
+            "item_count": sum(item["quantity"] for item in items),
+        }
+
+    def place(self, token: str, body: dict[str, Any]) -> dict[str, Any] | Refusal:
+        """Check out: what a refusal says, or the order."""
+        declines = {
+            "card_declined": "card_declined",
+            "card_insufficient_funds": "insufficient_funds",
+            "card_expired": "expired_card",
+        }
+        cart = self.cart(token)
+        if not cart["items"]:
+            return Refusal(kind="cart_empty", status=409)
+        for item in cart["items"]:
+            product, variant = self.variant(item["variant_id"])
+            if variant["available"] < item["quantity"]:
+                short = {"product_id": product["product_id"], "sku": variant["sku"]}
+                short |= {"requested": item["quantity"], "available": variant["available"]}
+                return Refusal(kind="out_of_stock", status=409, extra=short)
+        if code := declines.get(body["payment_method"]["card_id"]):
+            return Refusal(kind="payment_declined", status=402, extra={"decline_code": code})
+        for item in cart["items"]:
+            self.variant(item["variant_id"])[1]["available"] -= item["quantity"]
+        self.carts[token].clear()
+        return self._order(cart, body["shipping_method"])
+
+    def _order(self, cart: dict[str, Any], shipping_method: str) -> dict[str, Any]:
+        order_id = encode("order", uuid.uuid4())
+        placed = datetime.now(UTC)
+        shipping = {"standard": 9.99, "express": 24.99}[shipping_method]
+        tax = round(cart["total"] * 0.0825, 2)
+        sums = {"total": cart["total"], "tax": tax, "shipping": shipping, "currency": "USD"}
+        sums["grand_total"] = round(cart["total"] + tax + shipping, 2)
+        arrives = (placed + timedelta(days=5)).date().isoformat()
+        keep = ("product_id", "name", "quantity", "price")
+        self.orders[order_id] = {
+            "order_id": order_id,
+            "status": "confirmed",
+            "placed_at": placed.isoformat(),
+            "shipped_at": None,
+            "estimated_delivery": arrives,
+            "items": [{name: item[name] for name in keep} for item in cart["items"]],
+            "shipment": None,
+            "timeline": [
+                {"status": "placed", "timestamp": placed.isoformat()},
+                {"status": "confirmed", "timestamp": (placed + timedelta(seconds=1)).isoformat()},
+            ],
+            **sums,
+        }
+        return {
+            "order_id": order_id,
+            "status": "confirmed",
+            **sums,
+            "estimated_delivery": arrives,
+            "tracking_url": f"http://127.0.0.1/#/order/{order_id}",
+        }
+
+    def overview(self) -> dict[str, Any]:
+        self.overview_asked += 1
+        t = self.overview_asked
+        up = round(time.monotonic() - _STARTED, 1) + 4000
+        owners = [_owner(n, name, epoch, t, up) for n, (name, epoch) in enumerate(self.epochs.items())]
+        for owner in owners:
+            owner["alive"] = owner["name"] not in self.dead
+        return {
+            "time": datetime.now(UTC).isoformat(),
+            "owners": owners,
+            "hot_pairs": [
+                _hot_pair(n, p, t) for n, p in enumerate(self.products[:9]) if p["variants"]
+            ],
+            "checkout": {
+                "orders_per_s": 1480 + 220 * math.sin(t / 7),
+                "confirmed_per_s": 1180 + 200 * math.sin(t / 7),
+                "rejected_per_s": 300 + 60 * math.sin(t / 4),
+                "p50_ms": 34 + 4 * math.sin(t / 5),
+                "p99_ms": 92 + 25 * math.sin(t / 9) + 12 * math.sin(t / 2),
+                "in_flight": 61,
+                "confirmed_total": 48_210 + 1_180 * t,
+                "rejected_total": 9_034 + 300 * t,
+            },
+            "replicas": [
+                {"app": app, "replica": f"{app}#{tail}", "node": "node-1", "pid": pid, "uptime_s": up}
+                for app, tail, pid in (
+                    ("checkout", "k3xq", 4121),
+                    ("checkout", "p9ab", 4122),
+                    ("catalog", "w1ze", 4130),
+                    ("fraud", "m7cd", 4138),
+                )
+            ],
+            "outbox": {"pending": 17 + t % 9},
+            "recovery": {"pending_orders": 2, "finished_total": 31, "unwound_total": 8},
+        }
+
+
+def _product(
+    n: int, name: str, category: str, brand: str, price: int, stock: int, options: dict[str, list[str]]
+) -> dict[str, Any]:
+    product_id = encode("prod", uuid.UUID(int=n + 1))
+    names = list(options)
+    combos = list(itertools.product(*options.values())) if options else [()]
+    variants = [
+        {
+            "variant_id": encode("var", uuid.UUID(int=n * 100 + k + 1)),
+            "sku": f"{category[:3].upper()}-{n:03}-{k}",
+            "price": price / 100,
+            "attributes": dict(zip(names, combo, strict=True)),
+            "available": 0 if options and k == 1 else stock,
+        }
+        for k, combo in enumerate(combos)
+    ]
+    return {
+        "product_id": product_id,
+        "name": name,
+        "description": (
+            f"Made by {brand} to be used every day and repaired when it finally needs it. "
+            "Shipped in plain paper, with nothing in the box that you would throw away."
+        ),
+        "price": price / 100,
+        "currency": "USD",
+        "category": category,
+        "tags": [category.lower(), "everyday", "gift"],
+        "picture": f"/media/{product_id}.svg",
+        "seller": {"seller_id": encode("seller", uuid.UUID(int=7)), "name": brand, "rating": None},
+        "options": options,
+        "variants": variants,
+    }
+
+
+def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
+    rate = 900 / (n + 1) + 40 * math.sin(t / 3 + n)
+    return {
+        "name": name,
+        "node": f"node-{n % 2 + 1}",
+        "pid": 4200 + 7 * n,
+        "epoch": epoch,
+        "uptime_s": up,
+        "pairs": 667 - 11 * n,
+        "open_reservations": 120 - 15 * n,
+        "queue": (t * (n + 3)) % 17,
+        "turns_per_s": 210 - 20 * n,
+        "turn_size": round(rate / (210 - 20 * n), 1),
+        "commit_ms_p50": 1.4 + 0.1 * n,
+        "commit_ms_p99": 4.9 + 0.6 * n,
+        "reservations_per_s": rate,
+        "alive": True,
+    }
+
+
+def _hot_pair(n: int, product: dict[str, Any], t: int) -> dict[str, Any]:
+    left = max(0, 500 - 55 * n - (12 * t if n == 0 else t // 2))
+    return {
+        "inventory_id": str(uuid.UUID(int=n + 900)),
+        "sku": product["variants"][0]["sku"],
+        "product_id": product["product_id"],
+        "name": product["name"],
+        "warehouse": ("ATL-1", "RNO-2", "CMH-1")[n % 3],
+        "available": left if n != 6 else 0,
+        "reserved": 40 - 4 * n,
+        "reservations_per_s": 800 / (n + 1) ** 1.3,
+    }
+
+
+def search(shop: FakeShop, query: dict[str, str]) -> dict[str, Any]:
+    """The seed's search answer over the fake's products."""
+    limit, page = int(query.get("limit", 20)), int(query.get("page", 1))
+    words = query.get("q", "").lower().split()
+    low, high = float(query.get("min_price", 0)), float(query.get("max_price", "inf"))
+    found = [
+        p
+        for p in shop.products
+        if all(word in f"{p['name']} {p['category']} {p['tags']}".lower() for word in words)
+        and query.get("category", p["category"]) == p["category"]
+        and query.get("brand", p["seller"]["name"]) == p["seller"]["name"]
+        and low <= p["price"] <= high
+    ]
+    brands = Counter(p["seller"]["name"] for p in found)
+    buckets = [("Under $50", None, 50), ("$50-$100", 50, 100), ("$100-$200", 100, 200)]
+    buckets.append(("$200+", 200, None))
+    shown = found[(page - 1) * limit : page * limit]
+    return {
+        "results": [_result(p) for p in shown],
+        "total_results": len(found),
+        "page": page,
+        "total_pages": math.ceil(len(found) / limit),
+        "facets": {
+            "brands": list(brands),
+            "price_ranges": [label for label, _, _ in buckets],
+            "categories": [
+                {"name": name, "count": n}
+                for name, n in Counter(p["category"] for p in found).most_common()
+            ],
+            "price_buckets": [
+                {
+                    "label": label,
+                    "min": a,
+                    "max": b,
+                    "count": sum((a or 0) <= p["price"] < (b or math.inf) for p in found),
+                }
+                for label, a, b in buckets
+            ],
+            "brand_counts": [{"name": name, "count": n} for name, n in brands.most_common()],
+        },
+    }
+
+
+def _result(product: dict[str, Any]) -> dict[str, Any]:
+    same = ("product_id", "name", "price", "currency", "seller")
+    return {
+        **{name: product[name] for name in same},
+        "rating": None,
+        "review_count": 0,
+        "thumbnail": f"/media/{product['product_id']}.svg",
+        "in_stock": any(v["available"] for v in product["variants"]),
+    }
+
+
+def build_app(shop: FakeShop) -> FastAPI:
+    """The pages, and the fake answers behind them."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_pages(app)
+    unauthorized = Refusal(kind="unauthorized", status=401)
+    not_found = Refusal(kind="not_found", status=404)
+
+    def token_of(request: Request) -> str | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return token if token in shop.carts else None
+
+    @app.middleware("http")
+    async def refuse_as_arranged(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        if shop.is_down and request.url.path.startswith("/api/"):
+            return Response("upstream gone", 502, media_type="text/plain")
+        for path, waiting in shop.refusals.items():
+            if waiting and request.url.path.endswith(path):
+                refusal = waiting.popleft()
+                if path == "/checkout":
+                    shop.seen_keys.append(request.headers["idempotency-key"])
+                if refusal.after_work:
+                    await call_next(request)
+                return refusal.response()
+        return await call_next(request)
+
+    @app.get("/api/v1/products/search")
+    async def _(request: Request) -> dict[str, Any]:
+        return search(shop, dict(request.query_params))
+
+    @app.get("/api/v1/products/{product_id}")
+    async def _(product_id: str) -> Any:
+        product = shop.find(product_id)
+        if product is None:
+            return not_found.response()
+        available = sum(v["available"] for v in product["variants"])
+        return {**product, "in_stock": available > 0, "available": available}
+
+    @app.get("/media/{name}")
+    async def _(name: str) -> Response:
+        product = shop.find(name.removesuffix(".svg"))
+        if product is None:
+            return not_found.response()
+        seed = hashlib.sha256(name.encode()).hexdigest()
+        drawing = draw_product(product["name"], product["category"], seed)
+        return Response(drawing, media_type="image/svg+xml", headers={"Cache-Control": "max-age=60"})
+
+    @app.post("/api/v1/cart/items")
+    async def _(request: Request) -> Any:
+        if "authorization" in request.headers and token_of(request) is None:
+            return unauthorized.response()
+        body = await request.json()
+        known = token_of(request)
+        token = known or shop.new_guest()
+        shop.carts[token][body["variant_id"]] += body["quantity"]
+        return shop.cart(token) | ({} if known else {"token": token})
+
+    @app.get("/api/v1/cart")
+    async def _(request: Request) -> Any:
+        token = token_of(request)
+        return shop.cart(token) if token else unauthorized.response()
+
+    @app.patch("/api/v1/cart/items/{variant_id}")
+    async def _(request: Request, variant_id: str) -> Any:
+        token = token_of(request)
+        if token is None:
+            return unauthorized.response()
+        shop.carts[token][variant_id] = (await request.json())["quantity"]
+        return shop.cart(token)
+
+    @app.delete("/api/v1/cart/items/{variant_id}")
+    async def _(request: Request, variant_id: str) -> Any:
+        token = token_of(request)
+        if token is None:
+            return unauthorized.response()
+        del shop.carts[token][variant_id]
+        return shop.cart(token)
+
+    @app.post("/api/v1/orders/checkout")
+    async def _(request: Request) -> Any:
+        token, key = token_of(request), request.headers["idempotency-key"]
+        shop.seen_keys.append(key)
+        if token is None:
+            return unauthorized.response()
+        body = await request.json()
+        if key in shop.by_key:
+            first_body, first = shop.by_key[key]
+            if first_body != body:
+                return Refusal(kind="idempotency_key_reused", status=422).response()
+            return JSONResponse(first, 201, headers={"Idempotent-Replayed": "true"})
+        placed = shop.place(token, body)
+        if isinstance(placed, Refusal):
+            return placed.response()
+        shop.by_key[key] = (body, placed)
+        return JSONResponse(placed, 201)
+
+    @app.get("/api/v1/orders/{order_id}")
+    async def _(request: Request, order_id: str) -> Any:
+        if token_of(request) is None:
+            return unauthorized.response()
+        order = shop.orders.get(order_id)
+        return order or not_found.response()
+
+    @app.get("/api/v1/ops/overview")
+    async def _() -> dict[str, Any]:
+        return shop.overview()
+
+    return app
+
+
+if __name__ == "__main__":
+    uvicorn.run(build_app(FakeShop()), port=int(sys.argv[1]), log_level="warning", ws="none")
