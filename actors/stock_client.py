@@ -74,25 +74,28 @@ class StockClient:
 
         The answers are independent: who wants all or none releases what was held.
         """
-        if len(requests) == 1:
-            return [await self._submit(requests[0])]
-        return list(await asyncio.gather(*[self._submit(request) for request in requests]))
+        futures = [self.submit(request) for request in requests]
+        return [await future for future in futures]
 
     async def release(self, requests: Sequence[Release]) -> list[Answer]:
         """Give reservations back; ReleaseStatus in `status`. Safe to repeat."""
-        return list(await asyncio.gather(*[self._submit(request) for request in requests]))
+        futures = [self.submit(request) for request in requests]
+        return [await future for future in futures]
 
     @property
     def queued(self) -> int:
         """Requests that wait to be sent."""
         return sum(lane.queued for lane in self._lanes.values())
 
-    async def _submit(self, request: Reserve | Release) -> Answer:
+    def submit(self, request: Reserve | Release) -> asyncio.Future[Answer]:
+        """The answer's future; the request is on its way when the caller next waits."""
         lane = self._lanes[self._routing.owner_of(request.inventory_id)]
         try:
-            return await lane.submit(request)
+            return lane.submit(request)
         except Overloaded:
-            return _BUSY
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            future.set_result(_BUSY)
+            return future
 
     def _lane(self, owner: str) -> Coalescer[Reserve | Release, Answer]:
         async def work(requests: list[Reserve | Release]) -> list[Answer]:

@@ -96,12 +96,21 @@ class OrderBook(Protocol):
         """Pending orders become failed with (problem, payment status). Answers each status."""
         ...
 
+    async def withdraw(self, order_ids: Sequence[UUID]) -> None:
+        """Forget pending orders for which nothing was held and nothing charged: their keys are
+        free again."""
+        ...
+
     async def by_key(self, user_id: UUID, key: str) -> RecordedOrder | None:
         """The order of an idempotency key."""
         ...
 
     async def find(self, order_id: UUID, user_id: UUID) -> StoredOrder | None:
         """One order of its buyer, with its lines."""
+        ...
+
+    async def holds_of(self, order_id: UUID) -> list[tuple[bytes, bytes]]:
+        """(reservation_id, inventory_id) of what an order still only holds."""
         ...
 
     async def stalled(self, older_than: datetime, limit: int) -> list[PendingOrder]:

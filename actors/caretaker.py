@@ -1,0 +1,87 @@
+"""The caretaker: runs recovery, the outbox relay and the watch over owners, each in its loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from actors.outbox_relay import BATCH_MAX, OutboxRelay
+from actors.recovery import Recovery
+from domain.ports import MetricsBoard, Unavailable
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaretakerConfig:
+    """Pauses between passes, in seconds."""
+
+    relay_every_s: float = 0.1
+    recover_every_s: float = 2.0
+    sweep_every_s: float = 0.5
+    watch_every_s: float = 2.0
+    report_every_s: float = 1.0
+    pause_after_failure_s: float = 1.0
+
+
+class Caretaker:
+    """Never stops because of one failed pass; a pass that fails is logged and tried again."""
+
+    def __init__(
+        self,
+        *,
+        recovery: Recovery,
+        relay: OutboxRelay,
+        watch_owners: Callable[[], Awaitable[None]],
+        metrics: MetricsBoard,
+        config: CaretakerConfig | None = None,
+    ) -> None:
+        self._config = config or CaretakerConfig()
+        self._recovery = recovery
+        self._relay = relay
+        self._watch_owners = watch_owners
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """All loops, until cancelled."""
+        config = self._config
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every("relay", config.relay_every_s, self._drain_outbox))
+            group.create_task(self._every("recover", config.recover_every_s, self._recover))
+            group.create_task(self._every("sweep", config.sweep_every_s, self._sweep))
+            group.create_task(self._every("watch", config.watch_every_s, self._watch_owners))
+            group.create_task(self._every("report", config.report_every_s, self._report))
+
+    async def _drain_outbox(self) -> None:
+        while await self._relay.relay() == BATCH_MAX:
+            pass
+
+    async def _recover(self) -> None:
+        await self._recovery.settle_stalled()
+
+    async def _sweep(self) -> None:
+        await self._recovery.release_abandoned()
+
+    async def _report(self) -> None:
+        figures = {
+            "finished_total": self._recovery.finished_total,
+            "unwound_total": self._recovery.unwound_total,
+            "released_total": self._recovery.released_total,
+            "published_total": self._relay.published_total,
+        }
+        await self._metrics.publish("caretaker", "caretaker", figures)
+
+    async def _every(self, name: str, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await job()
+                await asyncio.sleep(seconds)
+            except Unavailable as error:
+                _log.warning("pass_not_finished", job=name, reason=str(error))
+                await asyncio.sleep(self._config.pause_after_failure_s)
+            except Exception:
+                _log.exception("pass_failed", job=name)
+                await asyncio.sleep(self._config.pause_after_failure_s)

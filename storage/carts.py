@@ -1,0 +1,144 @@
+"""Carts in Redis: one per customer, kept for 30 days after the last change.
+
+A cart is a hash: `cart_id`, and `v:<variant uuid>` → quantity. Every change is one script, so
+two tabs of one shopper cannot lose each other's items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.cart import LINE_QUANTITY_MAX, LINES_MAX
+from domain.ports import Unavailable
+
+CART_TTL_S = 30 * 24 * 3600
+_CART_ID = b"cart_id"
+_LINE = b"v:"
+
+# KEYS: cart; ARGV: fresh cart id, line, quantity, mode ('add' | 'set'), max units, max lines, ttl.
+# Answers {'too_many_units' | 'too_many_lines', what there is} or the whole hash.
+_CHANGE = """
+local have = tonumber(redis.call('HGET', KEYS[1], ARGV[2]) or '0')
+local want = tonumber(ARGV[3])
+if ARGV[4] == 'add' then want = have + want end
+if want > tonumber(ARGV[5]) then return {'too_many_units', have} end
+if want > 0 and have == 0 and redis.call('HLEN', KEYS[1]) > tonumber(ARGV[6]) then
+    return {'too_many_lines', redis.call('HLEN', KEYS[1]) - 1}
+end
+if want > 0 then
+    redis.call('HSETNX', KEYS[1], 'cart_id', ARGV[1])
+    redis.call('HSET', KEYS[1], ARGV[2], want)
+else
+    redis.call('HDEL', KEYS[1], ARGV[2])
+    if redis.call('HLEN', KEYS[1]) == 1 then redis.call('DEL', KEYS[1]) end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[7])
+return redis.call('HGETALL', KEYS[1])
+"""
+# KEYS: cart; ARGV: cart id, then line, quantity, … Takes what was bought out of the cart and
+# leaves what the shopper put in meanwhile. A repeat for a cart that is gone does nothing.
+_TAKE = """
+if redis.call('HGET', KEYS[1], 'cart_id') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do
+    if redis.call('HINCRBY', KEYS[1], ARGV[i], -tonumber(ARGV[i + 1])) <= 0 then
+        redis.call('HDEL', KEYS[1], ARGV[i])
+    end
+end
+if redis.call('HLEN', KEYS[1]) == 1 then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cart:
+    """A customer's cart: (variant, quantity) in no particular order; no id while empty."""
+
+    cart_id: UUID | None
+    lines: tuple[tuple[UUID, int], ...]
+
+
+class CartLimitError(ValueError):
+    """A change that would pass a limit; nothing was changed."""
+
+
+class CartRepository:
+    """Carts by customer. Raises Unavailable when Redis cannot be reached."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._change = redis.register_script(_CHANGE)
+        self._take = redis.register_script(_TAKE)
+
+    async def add(self, user_id: UUID, variant_id: UUID, quantity: int, fresh_id: UUID) -> Cart:
+        """Add units; a cart that does not exist yet begins as `fresh_id`."""
+        return await self._changed(user_id, variant_id, quantity, "add", fresh_id)
+
+    async def set(self, user_id: UUID, variant_id: UUID, quantity: int, fresh_id: UUID) -> Cart:
+        """Set a line's units; 0 removes it."""
+        return await self._changed(user_id, variant_id, quantity, "set", fresh_id)
+
+    async def load(self, user_ids: Sequence[UUID]) -> list[Cart]:
+        """The carts of many customers, in one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipeline.hgetall(_key(user_id))
+        try:
+            found = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"carts: {error}") from error
+        return [_cart(fields) for fields in found]
+
+    async def take(
+        self, bought: Sequence[tuple[UUID, UUID, Sequence[tuple[UUID, int]]]]
+    ) -> list[None]:
+        """Take what was bought out of many carts, by (customer, cart, lines)."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id, cart_id, lines in bought:
+            arguments: list[bytes | int] = [cart_id.bytes]
+            for variant_id, quantity in lines:
+                arguments += [_LINE + variant_id.bytes, quantity]
+            self._take(keys=[_key(user_id)], args=arguments, client=pipeline)  # type: ignore[arg-type]
+        try:
+            await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"carts: {error}") from error
+        return [None] * len(bought)
+
+    async def _changed(
+        self, user_id: UUID, variant_id: UUID, quantity: int, mode: str, fresh_id: UUID
+    ) -> Cart:
+        arguments = [fresh_id.bytes, _LINE + variant_id.bytes, quantity, mode]
+        arguments += [LINE_QUANTITY_MAX, LINES_MAX, CART_TTL_S]
+        try:
+            answer = await self._change(keys=[_key(user_id)], args=arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"carts: {error}") from error
+        if answer and answer[0] == b"too_many_units":
+            raise CartLimitError(
+                f"at most {LINE_QUANTITY_MAX} of one item fit a cart, {answer[1]} are in it; take fewer"
+            )
+        if answer and answer[0] == b"too_many_lines":
+            raise CartLimitError(
+                f"a cart holds at most {LINES_MAX} different items; order these first"
+            )
+        return _cart(dict(zip(answer[::2], answer[1::2], strict=True)))
+
+
+def _key(user_id: UUID) -> bytes:
+    return b"cart:" + user_id.hex.encode()
+
+
+def _cart(fields: dict[bytes, bytes]) -> Cart:
+    if _CART_ID not in fields:
+        return Cart(None, ())
+    lines = tuple(
+        (UUID(bytes=name[2:]), int(quantity))
+        for name, quantity in fields.items()
+        if name != _CART_ID
+    )
+    return Cart(UUID(bytes=fields[_CART_ID]), lines)
