@@ -11,12 +11,20 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from sim.http_messages import (
+    FailureKind,
+    Outcome,
+    Prepared,
+    Request,
+    Response,
+    TransportFailure,
+    prepare,
+)
 
 SWEEP_S = 0.05
 """How often requests past their deadline are looked for; one timer for all of them."""
@@ -42,59 +50,6 @@ _NO_EXCHANGE_STATUS = 0
 _FIRST_FINAL_STATUS = 200
 
 
-class FailureKind(StrEnum):
-    """Why a request got no answer."""
-
-    CONNECT = "connect"
-    TIMEOUT = "timeout"
-    CLOSED = "closed"
-    MALFORMED = "malformed"
-    QUEUE_FULL = "queue_full"
-    SHUT_DOWN = "shut_down"
-
-
-class Response(NamedTuple):
-    """An answer: status, the few headers that are kept (lower-case names), the whole body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class TransportFailure(NamedTuple):
-    """No answer came; `detail` is for a person."""
-
-    kind: FailureKind
-    detail: str
-
-
-Outcome = Response | TransportFailure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is asked, before it is bytes. `path` is already percent-encoded, query included."""
-
-    method: str
-    path: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether sending it twice does the same as once: a GET, or named by a key."""
-        return self.method == "GET" or any(
-            name.lower() == "idempotency-key" for name, _ in self.headers
-        )
-
-
-class Prepared(NamedTuple):
-    """A request as the bytes that go on the wire."""
-
-    payload: bytes
-    repeatable: bool
-
-
 class _Exchange(NamedTuple):
     """One request on its way; `deadline` on the loop's clock, seconds."""
 
@@ -102,23 +57,6 @@ class _Exchange(NamedTuple):
     on_outcome: Callable[[Outcome], None]
     deadline: float
     retried: bool
-
-
-def prepare(request: Request, *, host: str) -> Prepared:
-    """The bytes of `request` for `host` (`name:port`); ValueError for what HTTP cannot carry."""
-    if request.method == "HEAD":
-        raise ValueError("HEAD is not supported: its answer cannot be told from a cut one")
-    lines = [f"{request.method} {request.path} HTTP/1.1", f"Host: {host}", "Connection: keep-alive"]
-    lines += (f"{name}: {value}" for name, value in request.headers)
-    if request.body or request.method not in ("GET", "DELETE"):
-        lines.append(f"Content-Length: {len(request.body)}")
-    if " " in request.path or any("\r" in line or "\n" in line for line in lines):
-        raise ValueError(
-            f"{request.method} {request.path[:80]!r} has a blank or a line break where HTTP allows "
-            "none; percent-encode the path and strip the headers"
-        )
-    head = "\r\n".join(lines) + "\r\n\r\n"
-    return Prepared(head.encode("latin-1") + request.body, request.repeatable)
 
 
 class _Connection(asyncio.Protocol):

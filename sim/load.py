@@ -16,7 +16,8 @@ from time import perf_counter
 import orjson
 
 from domain.histogram import LatencyHistogram
-from sim.http_client import HttpClient, Outcome, Prepared, Response
+from sim.http_client import HttpClient
+from sim.http_messages import Outcome, Prepared, Response
 
 PROBLEM_PREFIX = "/problems/"
 OVERFLOW = "overflow"
