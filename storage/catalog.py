@@ -118,7 +118,7 @@ class CatalogRepository:
         """All products changed since an earlier call, and what to pass as `xmin` next time.
 
         None stands for the beginning. Reads `limit` products at a time. A change is never
-        missed; one that is made during the call may come again in the next. For a large
+        missed: one made during the call comes in the next, and some come twice. For a large
         catalog read `horizon` first and then `batches_since`.
         """
         next_xmin = await self.horizon()
@@ -132,19 +132,19 @@ class CatalogRepository:
     async def batches_since(
         self, xmin: int | None, limit: int = CHANGES_PAGE_DEFAULT
     ) -> AsyncIterator[list[ListedProduct]]:
-        """The same products as `changed_since`, at most `limit` at a time, in order of id."""
+        """The same products as `changed_since`, at most `limit` at a time, oldest change first."""
         if limit < 1:
             raise ValueError(f"cannot read {limit} products at a time; ask for at least 1")
-        query = self._sql["all_ids_page" if xmin is None else "changed_ids_page"]
-        extra = () if xmin is None else (str(xmin),)
-        after = _FIRST_ID
+        end = await self._pool.fetchval(self._sql["changes_end"], timeout=READ_TIMEOUT_S)
+        xid, product_id = str(xmin or 0), _FIRST_ID
         while True:
-            rows = await self._pool.fetch(query, after, limit, *extra, timeout=READ_TIMEOUT_S)
+            rows = await self._pool.fetch(
+                self._sql["changed_ids_page"], xid, product_id, end, limit, timeout=READ_TIMEOUT_S
+            )
             if not rows:
                 return
-            ids = [row["product_id"] for row in rows]
-            yield await self.by_ids(ids)
-            after = ids[-1]
+            yield await self.by_ids([row["product_id"] for row in rows])
+            xid, product_id = rows[-1]["changed_xid"], rows[-1]["product_id"]
 
     async def availability(
         self, *, product_ids: Sequence[UUID] = (), inventory_ids: Sequence[UUID] = ()

@@ -155,17 +155,17 @@ SELECT DISTINCT product_id FROM product_variants WHERE variant_id = ANY ($1::uui
 -- Every transaction below this one has ended; what changes from here on has its id or a later one.
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 
--- name: all_ids_page
-SELECT product_id FROM products
-WHERE product_id > $1::uuid
-ORDER BY product_id
-LIMIT $2
+-- name: changes_end
+-- Everything that can be seen now was changed below this transaction.
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text
 
 -- name: changed_ids_page
-SELECT product_id FROM products
-WHERE changed_xid >= $3::text::xid8 AND product_id > $1::uuid
-ORDER BY product_id
-LIMIT $2
+-- Walks the index on changed_xid; ending below $3 it does not run after those who write meanwhile.
+SELECT product_id, changed_xid::text
+FROM products
+WHERE (changed_xid, product_id) > ($1::text::xid8, $2::uuid) AND changed_xid < $3::text::xid8
+ORDER BY changed_xid, product_id
+LIMIT $4
 
 -- name: availability
 SELECT inventory_id, quantity FROM inventory
