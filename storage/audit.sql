@@ -1,0 +1,445 @@
+-- The audit's questions. Those named p<n>_… answer with violations of promise n: the text,
+-- and beside each the number of all. They read whole tables once and join them by hashing:
+-- a million orders is what they are written for.
+-- What the outside world says (charges, events, acknowledged orders) is brought into
+-- temporary tables first, so that one snapshot answers everything.
+
+-- name: forget_outside
+DROP TABLE IF EXISTS pg_temp.audit_charges, pg_temp.audit_acknowledged, pg_temp.audit_bus
+
+-- name: prepare_outside
+CREATE TEMPORARY TABLE audit_charges (
+    transaction_id  text NOT NULL,
+    amount_minor    bigint NOT NULL,
+    currency        text NOT NULL,
+    status          text NOT NULL
+);
+CREATE TEMPORARY TABLE audit_acknowledged (order_id uuid NOT NULL);
+CREATE TEMPORARY TABLE audit_bus (order_id uuid NOT NULL)
+
+-- name: analyze_outside
+ANALYZE pg_temp.audit_charges, pg_temp.audit_acknowledged, pg_temp.audit_bus
+
+-- name: checked
+SELECT pairs AS "P1",
+       pairs AS "P2",
+       sold + acknowledged AS "P3",
+       (SELECT count(*) FROM inventory_reservations) + pending AS "P4",
+       (SELECT count(*) FROM stock_turns) + pairs AS "P5",
+       orders AS "P6",
+       (SELECT count(*) FROM audit_charges) + (SELECT count(*) FROM payments) AS "P7",
+       (SELECT count(*) FROM order_items i JOIN orders o USING (order_id)
+         WHERE o.status = ANY ($1::order_status[])) AS "P8",
+       sold AS "P9",
+       acknowledged + (SELECT count(*) FROM audit_bus)
+           + (SELECT count(*) FROM audit_charges WHERE status = 'captured') AS "P10"
+  FROM (SELECT count(*) AS orders,
+               count(*) FILTER (WHERE confirmed_at IS NOT NULL) AS sold,
+               count(*) FILTER (WHERE status = 'pending') AS pending
+          FROM orders),
+       (SELECT count(*) AS pairs FROM inventory),
+       (SELECT count(*) AS acknowledged FROM audit_acknowledged)
+
+-- name: p1_below_zero
+SELECT format('pair %s has quantity %s and reserved %s: neither may be below zero',
+              inventory_id, quantity, reserved) AS violation,
+       count(*) OVER () AS total
+  FROM inventory
+ WHERE quantity < 0 OR reserved < 0
+ ORDER BY violation LIMIT $1
+
+-- name: p1_running_balance
+-- Reservations that were given back left no time of their end, so they are left out: what
+-- remains was held from its creation on, and even that must never exceed what had come in.
+-- What was shipped went out under its reservation, which is counted already.
+WITH changes AS (
+    SELECT inventory_id, created_at, quantity::bigint
+      FROM stock_movements WHERE kind <> 'shipped'
+    UNION ALL
+    SELECT inventory_id, created_at, -quantity::bigint
+      FROM inventory_reservations WHERE status IN ('active', 'allocated', 'shipped')
+), balances AS (
+    SELECT inventory_id, created_at,
+           sum(quantity) OVER (PARTITION BY inventory_id ORDER BY created_at) AS balance
+      FROM changes
+), first_below AS (
+    SELECT DISTINCT ON (inventory_id) inventory_id, created_at, balance
+      FROM balances WHERE balance < 0
+     ORDER BY inventory_id, created_at
+)
+SELECT format('pair %s was oversold at %s: what had come in minus what was held is %s',
+              inventory_id, created_at, balance) AS violation,
+       count(*) OVER () AS total
+  FROM first_below
+ ORDER BY violation LIMIT $1
+
+-- name: p1_constraint
+SELECT 'constraint inventory_never_oversold CHECK (quantity >= 0) is missing on inventory or'
+       ' not enforced: add it back' AS violation, 1::bigint AS total
+ WHERE NOT EXISTS (
+           SELECT FROM pg_constraint
+            WHERE conrelid = 'inventory'::regclass
+              AND conname = 'inventory_never_oversold'
+              AND pg_get_constraintdef(oid) = 'CHECK ((quantity >= 0))')
+ LIMIT $1
+
+-- name: p2_replay
+WITH moved AS (
+    SELECT inventory_id,
+           sum(quantity) FILTER (WHERE kind = 'received') AS received,
+           sum(quantity) FILTER (WHERE kind = 'adjusted') AS adjusted,
+           -sum(quantity) FILTER (WHERE kind = 'shipped') AS shipped,
+           sum(quantity) FILTER (WHERE kind = 'returned') AS returned
+      FROM stock_movements GROUP BY inventory_id
+), held AS (
+    SELECT inventory_id,
+           sum(quantity) FILTER (WHERE status = 'active') AS active,
+           sum(quantity) FILTER (WHERE status = 'allocated') AS allocated,
+           sum(quantity) FILTER (WHERE status = 'shipped') AS shipped
+      FROM inventory_reservations GROUP BY inventory_id
+), books AS (
+    SELECT p.inventory_id, p.quantity AS available, p.reserved,
+           coalesce(m.received, 0) AS received, coalesce(m.adjusted, 0) AS adjusted,
+           coalesce(m.shipped, 0) AS shipped, coalesce(m.returned, 0) AS returned,
+           coalesce(h.active, 0) AS active, coalesce(h.allocated, 0) AS allocated,
+           coalesce(h.shipped, 0) AS shipped_reservations
+      FROM inventory p
+      LEFT JOIN moved m USING (inventory_id)
+      LEFT JOIN held h USING (inventory_id)
+)
+SELECT format('pair %s does not add up: received %s + adjusted %s against available %s'
+              ' + reserved %s + allocated %s + shipped %s − returned %s;'
+              ' the row says reserved %s in all, shipped reservations are %s',
+              inventory_id, received, adjusted, available, active, allocated, shipped, returned,
+              reserved, shipped_reservations) AS violation,
+       count(*) OVER () AS total
+  FROM books
+ WHERE received + adjusted <> available + active + allocated + shipped - returned
+    OR reserved <> active + allocated
+    OR shipped <> shipped_reservations
+ ORDER BY violation LIMIT $1
+
+-- name: p3_missing
+SELECT format('order %s was confirmed, but variant %s has no reservation in Postgres',
+              i.order_id, i.variant_id) AS violation,
+       count(*) OVER () AS total
+  FROM order_items i
+  JOIN orders o USING (order_id)
+ WHERE o.confirmed_at IS NOT NULL
+   AND NOT EXISTS (
+           SELECT FROM inventory_reservations r JOIN inventory p USING (inventory_id)
+            WHERE r.order_id = i.order_id AND p.variant_id = i.variant_id)
+ GROUP BY i.order_id, i.variant_id
+ ORDER BY violation LIMIT $1
+
+-- name: p3_acknowledged
+SELECT format('order %s was acknowledged, but has no reservation in Postgres', a.order_id)
+           AS violation,
+       count(*) OVER () AS total
+  FROM audit_acknowledged a
+ WHERE NOT EXISTS (SELECT FROM inventory_reservations r WHERE r.order_id = a.order_id)
+ ORDER BY violation LIMIT $1
+
+-- name: p3_late
+SELECT format('reservation %s was written at %s, after its order %s was confirmed at %s',
+              r.reservation_id, r.created_at, r.order_id, o.confirmed_at) AS violation,
+       count(*) OVER () AS total
+  FROM inventory_reservations r
+  JOIN orders o USING (order_id)
+ WHERE r.created_at > o.confirmed_at
+ ORDER BY violation LIMIT $1
+
+-- name: p4_states
+SELECT format('reservation %s is %s, but its order %s is %s',
+              r.reservation_id, r.status, r.order_id, coalesce(o.status::text, 'not there'))
+           AS violation,
+       count(*) OVER () AS total
+  FROM inventory_reservations r
+  LEFT JOIN orders o USING (order_id)
+ WHERE coalesce(o.status::text, 'none') || '/' || r.status::text <> ALL ($2::text[])
+ ORDER BY violation LIMIT $1
+
+-- name: p4_overdue
+SELECT format('reservation %s of pair %s is still active, though it ran out at %s',
+              reservation_id, inventory_id, expires_at) AS violation,
+       count(*) OVER () AS total
+  FROM inventory_reservations
+ WHERE status = 'active' AND expires_at < $2
+ ORDER BY violation LIMIT $1
+
+-- name: p4_stalled
+SELECT format('order %s is pending since %s: recovery has neither finished nor unwound it',
+              order_id, created_at) AS violation,
+       count(*) OVER () AS total
+  FROM orders
+ WHERE status = 'pending' AND created_at < $2
+ ORDER BY violation LIMIT $1
+
+-- name: p5_interleaved
+WITH generations AS (
+    SELECT owner_name, epoch, first_at, last_at,
+           lead(epoch) OVER later AS next_epoch,
+           lead(first_at) OVER later AS next_first_at
+      FROM stock_turns
+    WINDOW later AS (PARTITION BY owner_name ORDER BY epoch)
+)
+SELECT CASE WHEN last_at < first_at
+            THEN format('owner %s epoch %s wrote its last turn at %s, before its first at %s',
+                        owner_name, epoch, last_at, first_at)
+            ELSE format('owner %s epoch %s wrote a turn at %s, after epoch %s had begun at %s',
+                        owner_name, epoch, last_at, next_epoch, next_first_at)
+       END AS violation,
+       count(*) OVER () AS total
+  FROM generations
+ WHERE last_at > next_first_at OR last_at < first_at
+ ORDER BY violation LIMIT $1
+
+-- name: p5_unknown_epoch
+SELECT format('owner %s wrote turns as epoch %s, but its newest epoch is %s',
+              t.owner_name, t.epoch, coalesce(o.epoch::text, 'not known')) AS violation,
+       count(*) OVER () AS total
+  FROM stock_turns t
+  LEFT JOIN stock_owners o USING (owner_name)
+ WHERE o.epoch IS NULL OR t.epoch > o.epoch
+ ORDER BY violation LIMIT $1
+
+-- name: p5_version
+SELECT format('pair %s has reservations, but its version is %s: no owner''s turn wrote them',
+              p.inventory_id, p.version) AS violation,
+       count(*) OVER () AS total
+  FROM inventory p
+ WHERE p.version <= 0
+   AND EXISTS (SELECT FROM inventory_reservations r WHERE r.inventory_id = p.inventory_id)
+ ORDER BY violation LIMIT $1
+
+-- name: p6_repeated
+SELECT format('user %s has %s orders under idempotency key %L',
+              user_id, count(*), idempotency_key) AS violation,
+       count(*) OVER () AS total
+  FROM orders
+ GROUP BY user_id, idempotency_key
+HAVING count(*) > 1
+ ORDER BY violation LIMIT $1
+
+-- name: p6_constraint
+SELECT 'constraint one_order_per_idempotency_key UNIQUE (user_id, idempotency_key) is missing'
+       ' on orders: add it back' AS violation, 1::bigint AS total
+ WHERE NOT EXISTS (
+           SELECT FROM pg_constraint
+            WHERE conrelid = 'orders'::regclass
+              AND conname = 'one_order_per_idempotency_key'
+              AND pg_get_constraintdef(oid) = 'UNIQUE (user_id, idempotency_key)')
+ LIMIT $1
+
+-- name: p7_unknown
+SELECT format('charge %s at the provider (%s, %s %s minor units) is unknown to us',
+              c.transaction_id, c.status, c.amount_minor, c.currency) AS violation,
+       count(*) OVER () AS total
+  FROM audit_charges c
+ WHERE NOT EXISTS (SELECT FROM payments p WHERE p.transaction_id = c.transaction_id)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_captured
+-- A capture may be a moment ahead of its order's confirmation, and a refund a moment behind
+-- a cancellation; an order is only failed once its money is back.
+SELECT format('charge %s (%s %s minor units) is captured, but its order %s is %s',
+              c.transaction_id, c.amount_minor, c.currency, p.order_id,
+              coalesce(o.status::text, 'not there')) AS violation,
+       count(*) OVER () AS total
+  FROM audit_charges c
+  JOIN payments p USING (transaction_id)
+  LEFT JOIN orders o USING (order_id)
+ WHERE c.status = 'captured'
+   AND (o.order_id IS NULL
+        OR o.status <> ALL ($2::order_status[])
+           AND NOT (o.status = 'pending' AND o.created_at >= $3)
+           AND NOT (o.status = 'cancelled' AND o.updated_at >= $4)
+           AND o.updated_at <= $5)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_amount
+SELECT format('charge %s took %s %s minor units for order %s, whose total is %s %s',
+              c.transaction_id, c.amount_minor, c.currency, o.order_id, o.total_minor,
+              o.currency) AS violation,
+       count(*) OVER () AS total
+  FROM audit_charges c
+  JOIN payments p USING (transaction_id)
+  JOIN orders o USING (order_id)
+ WHERE c.status = 'captured'
+   AND o.status = ANY ($2::order_status[])
+   AND (c.amount_minor <> o.total_minor OR c.currency <> o.currency::text)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_once
+-- The provider's books were read before the snapshot: what was confirmed since then is left out.
+-- Nothing has to be captured for an order that costs nothing.
+WITH captured AS (
+    SELECT p.order_id, count(*) AS charges
+      FROM audit_charges c JOIN payments p USING (transaction_id)
+     WHERE c.status = 'captured'
+     GROUP BY p.order_id
+)
+SELECT format('order %s is %s with %s captured charges at the provider, not one',
+              o.order_id, o.status, coalesce(c.charges, 0)) AS violation,
+       count(*) OVER () AS total
+  FROM orders o
+  LEFT JOIN captured c USING (order_id)
+ WHERE o.status = ANY ($2::order_status[])
+   AND o.confirmed_at <= $3
+   AND coalesce(c.charges, 0) <> 1
+   AND (o.total_minor <> 0 OR c.charges > 1)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_payment
+SELECT format('payment %s of order %s is %s (%s %s minor units), the provider says %s',
+              p.transaction_id, p.order_id, p.status, p.amount_minor, p.currency,
+              coalesce(format('%s (%s %s)', c.status, c.amount_minor, c.currency), 'nothing'))
+           AS violation,
+       count(*) OVER () AS total
+  FROM payments p
+  LEFT JOIN audit_charges c USING (transaction_id)
+  LEFT JOIN orders o USING (order_id)
+ WHERE p.updated_at <= $2
+   AND (p.status::text || '/' || coalesce(c.status, 'none') <> ALL ($3::text[])
+        AND NOT (p.status::text || '/' || coalesce(c.status, 'none') = ANY ($4::text[])
+                 AND (p.updated_at >= $5 OR o.status = 'pending' AND o.created_at >= $6))
+        OR c.status IN ('authorized', 'captured', 'refunded')
+        AND (c.amount_minor <> p.amount_minor OR c.currency <> p.currency::text))
+ ORDER BY violation LIMIT $1
+
+-- name: p7_left_authorized
+SELECT format('charge %s still holds %s %s minor units, though its order %s is %s: void it',
+              c.transaction_id, c.amount_minor, c.currency, o.order_id, o.status) AS violation,
+       count(*) OVER () AS total
+  FROM audit_charges c
+  JOIN payments p USING (transaction_id)
+  JOIN orders o USING (order_id)
+ WHERE c.status = 'authorized'
+   AND (o.status = 'failed' AND o.failed_at < $2 OR o.status = 'cancelled' AND o.updated_at < $2)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_total
+WITH lines AS (
+    SELECT order_id, sum(subtotal_minor) AS subtotal_minor FROM order_items GROUP BY order_id
+)
+SELECT format('order %s has subtotal %s and total %s, but its lines come to %s, with tax,'
+              ' shipping and discount %s (minor units)',
+              o.order_id, o.subtotal_minor, o.total_minor, coalesce(l.subtotal_minor, 0),
+              coalesce(l.subtotal_minor, 0) + o.tax_minor + o.shipping_minor - o.discount_minor)
+           AS violation,
+       count(*) OVER () AS total
+  FROM orders o
+  LEFT JOIN lines l USING (order_id)
+ WHERE o.confirmed_at IS NOT NULL
+   AND (o.subtotal_minor <> coalesce(l.subtotal_minor, 0)
+        OR o.total_minor <> o.subtotal_minor + o.tax_minor + o.shipping_minor - o.discount_minor)
+ ORDER BY violation LIMIT $1
+
+-- name: p8_lines
+WITH bought AS (
+    SELECT i.order_id, i.variant_id, sum(i.quantity) AS quantity
+      FROM order_items i JOIN orders o USING (order_id)
+     WHERE o.status = ANY ($2::order_status[])
+     GROUP BY i.order_id, i.variant_id
+), bound AS (
+    SELECT r.order_id, p.variant_id, sum(r.quantity) AS quantity
+      FROM inventory_reservations r
+      JOIN orders o USING (order_id)
+      JOIN inventory p USING (inventory_id)
+     WHERE o.status = ANY ($2::order_status[]) AND r.status IN ('allocated', 'shipped')
+     GROUP BY r.order_id, p.variant_id
+)
+SELECT format('order %s bought %s of variant %s, but %s are allocated or shipped',
+              order_id, coalesce(b.quantity, 0), variant_id, coalesce(r.quantity, 0))
+           AS violation,
+       count(*) OVER () AS total
+  FROM bought b
+  FULL JOIN bound r USING (order_id, variant_id)
+ WHERE coalesce(b.quantity, 0) <> coalesce(r.quantity, 0)
+ ORDER BY violation LIMIT $1
+
+-- name: p8_empty
+SELECT format('order %s is %s, but has no lines', o.order_id, o.status) AS violation,
+       count(*) OVER () AS total
+  FROM orders o
+ WHERE o.status = ANY ($2::order_status[])
+   AND NOT EXISTS (SELECT FROM order_items i WHERE i.order_id = o.order_id)
+ ORDER BY violation LIMIT $1
+
+-- name: p9_missing
+SELECT format('order %s was confirmed, but no %s event is in the outbox', o.order_id, $2::text)
+           AS violation,
+       count(*) OVER () AS total
+  FROM orders o
+ WHERE o.confirmed_at IS NOT NULL
+   AND NOT EXISTS (SELECT FROM outbox e WHERE e.subject = o.order_id AND e.type = $2::text)
+ ORDER BY violation LIMIT $1
+
+-- name: p9_unpublished
+SELECT format('event %s of order %s is in the outbox since %s and was never published',
+              event_id, subject, created_at) AS violation,
+       count(*) OVER () AS total
+  FROM outbox
+ WHERE type = $2 AND published_at IS NULL AND created_at < $3
+ ORDER BY violation LIMIT $1
+
+-- name: p9_not_on_bus
+-- The bus is bounded and forgets its oldest first: what was published after the oldest event
+-- that it still holds must be there. On an empty bus everything is missing, and what was
+-- published after the bus was read is left out.
+WITH oldest AS (
+    SELECT coalesce(min(coalesce(e.published_at, 'infinity')), '-infinity') AS published_at
+      FROM outbox e
+     WHERE e.type = $2 AND e.subject IN (SELECT order_id FROM audit_bus)
+)
+SELECT format('event %s of order %s was published at %s, but is not on the bus',
+              e.event_id, e.subject, e.published_at) AS violation,
+       count(*) OVER () AS total
+  FROM outbox e, oldest
+ WHERE e.type = $2
+   AND e.published_at > oldest.published_at
+   AND e.published_at <= $3
+   AND NOT EXISTS (SELECT FROM audit_bus b WHERE b.order_id = e.subject)
+ ORDER BY violation LIMIT $1
+
+-- name: p10_acknowledged
+SELECT format('order %s was acknowledged as confirmed, but is %s',
+              a.order_id, coalesce(o.status::text, 'not there')) AS violation,
+       count(*) OVER () AS total
+  FROM audit_acknowledged a
+  LEFT JOIN orders o USING (order_id)
+ WHERE o.confirmed_at IS NULL OR o.status IN ('pending', 'failed')
+ ORDER BY violation LIMIT $1
+
+-- name: p10_unpaid
+SELECT format('order %s was acknowledged and is %s, but no payment of it is captured',
+              o.order_id, o.status) AS violation,
+       count(*) OVER () AS total
+  FROM audit_acknowledged a
+  JOIN orders o USING (order_id)
+ WHERE o.confirmed_at IS NOT NULL
+   AND o.total_minor <> 0
+   AND NOT EXISTS (
+           SELECT FROM payments p
+            WHERE p.order_id = o.order_id
+              AND (p.status = 'captured' OR p.status = 'refunded' AND o.status = 'cancelled'))
+ ORDER BY violation LIMIT $1
+
+-- name: p10_event
+SELECT format('the bus says that order %s is confirmed, but it is %s',
+              b.order_id, coalesce(o.status::text, 'not there')) AS violation,
+       count(*) OVER () AS total
+  FROM (SELECT DISTINCT order_id FROM audit_bus) b
+  LEFT JOIN orders o USING (order_id)
+ WHERE o.confirmed_at IS NULL OR o.status IN ('pending', 'failed')
+ ORDER BY violation LIMIT $1
+
+-- name: p10_charge
+SELECT format('charge %s (%s %s minor units) is captured for an order that is not there',
+              c.transaction_id, c.amount_minor, c.currency) AS violation,
+       count(*) OVER () AS total
+  FROM audit_charges c
+  LEFT JOIN payments p USING (transaction_id)
+  LEFT JOIN orders o USING (order_id)
+ WHERE c.status = 'captured' AND o.order_id IS NULL
+ ORDER BY violation LIMIT $1
