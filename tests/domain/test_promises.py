@@ -66,13 +66,13 @@ def test_the_report_as_json() -> None:
 @pytest.mark.parametrize(
     ("states", "table"),
     [
-        (ReservationState, RESERVATION_TRANSITIONS),
-        (OrderState, ORDER_TRANSITIONS),
-        (PaymentState, PAYMENT_TRANSITIONS),
+        (list(ReservationState), RESERVATION_TRANSITIONS),
+        (list(OrderState), ORDER_TRANSITIONS),
+        (list(PaymentState), PAYMENT_TRANSITIONS),
     ],
 )
 def test_every_state_has_its_row_and_leads_only_forward(
-    states: type[Any], table: Mapping[Any, frozenset[Any]]
+    states: list[Any], table: Mapping[Any, frozenset[Any]]
 ) -> None:
     assert set(table) == set(states)
     assert not any(reachable(state, state) for state in states)
