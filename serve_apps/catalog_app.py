@@ -221,7 +221,7 @@ async def _search(service: CatalogService, query: SearchQuery) -> dict[str, Any]
         raise field_problem("min_price", "is above max_price; swap the two or leave one out")
     if not service.ready:
         raise Problem("not_ready", "the catalog is still being read", parts={"search": "starting"})
-    found = service.search(query)
+    found = await service.search(query)
     if isinstance(found, PageTooDeep):
         raise field_problem(
             "page",

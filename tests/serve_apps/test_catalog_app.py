@@ -295,6 +295,15 @@ async def test_an_old_transaction_does_not_bring_the_same_changes_again(shop: Sh
 
 
 @pytest.mark.asyncio
+async def test_a_large_catalog_is_searched_off_the_loop(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = await shop.search(q="laptop")
+    monkeypatch.setattr(catalog_service, "SEARCHED_ON_THE_LOOP_MAX", 0)
+    assert await shop.search(q="laptop") == expected
+
+
+@pytest.mark.asyncio
 async def test_products_kept_are_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_service, "PRODUCTS_KEPT_MAX", 2)
     service = CatalogService(shop.repository, SearchIndex(), shop.board)
