@@ -12,23 +12,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich import box
+from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from domain.promises import PROMISES
 from sim.sale import SaleProgress
 
 REFRESH_PER_S = 10
 PLAIN_EVERY_S = 1.0
-SPARK_POINTS = 48
+SPARK_POINTS = 56
 """Width of the drawn rate, one character per progress report."""
 
-WIDTH = 78
+WIDTH = 92
 _SPARKS = "▁▂▃▄▅▆▇█"
 _ACCENT = "bold orange1"
 _QUIET = "grey62"
@@ -98,13 +98,14 @@ def render_progress(
     bars = Table.grid(padding=(0, 2), expand=True)
     bars.add_column(width=9, style=_QUIET)
     bars.add_column(ratio=1)
-    bars.add_column(width=20, justify="right")
+    bars.add_column(width=22, justify="right")
     bars.add_row(
         "shoppers",
         _bar(progress.finished, progress.shoppers, "orange1"),
         Text(f"{progress.finished:,} / {progress.shoppers:,}", style="bold"),
     )
     if progress.hot_stock:
+        bars.add_row()
         bars.add_row("stock", *_stock_row(progress, progress.hot_stock))
     figures = _figures(
         (f"{progress.orders_per_second:,.0f}", "orders/s", _ACCENT),
@@ -125,7 +126,7 @@ def render_progress(
             Text(),
             spark,
         ),
-        title=Text.assemble((" DOORBUSTER ", "bold black on orange1"), (f" {title} ", _QUIET)),
+        title=Text.assemble((" DOORBUSTER ", "bold grey3 on orange1"), (f" {title} ", _QUIET)),
         title_align="left",
         subtitle=Text(f" {progress.elapsed_s:.1f} s ", style=_QUIET),
         subtitle_align="right",
@@ -141,7 +142,7 @@ def render_report(result: Mapping[str, Any]) -> RenderableType:
     stock, sold = result.get("hot_sku_stock"), result["hot_sku_sold"]
     oversold = int(result.get("oversold", 0))
     audit: Mapping[str, Any] = result.get("audit") or {}
-    good = oversold == 0 and bool(audit.get("ok", True))
+    verdict, verdict_style, border = _verdict(oversold, audit)
     checkout = result["checkout_ms"]
     figures = _figures(
         (f"{result['orders_per_second']:,.0f}", "orders/s", _ACCENT),
@@ -163,17 +164,30 @@ def render_report(result: Mapping[str, Any]) -> RenderableType:
         facts.add_row("shop ready in", f"{result['seconds_to_ready']:.1f} s")
     parts: list[RenderableType] = [figures, Text(), facts]
     if audit:
-        parts += [Text(), Rule("audit", style=_QUIET), Text(), _audit_table(audit)]
-    verdict = " SOLD EXACTLY WHAT IT HAD " if good else " THE SALE BROKE A PROMISE "
+        parts += [
+            Text(),
+            Rule("audit, with the number of facts checked", style=_QUIET),
+            Text(),
+            _audit_table(audit),
+        ]
     return Panel(
         Group(*parts),
-        title=Text(verdict, style="bold black on green3" if good else "bold white on red3"),
+        title=Text(verdict, style=verdict_style),
         title_align="left",
-        border_style=_GOOD if good else "red3",
+        border_style=border,
         box=box.ROUNDED,
         padding=(1, 2),
         width=WIDTH,
     )
+
+
+def _verdict(oversold: int, audit: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What the report says above everything: text, its style, the border's. No audit, no praise."""
+    if oversold or not audit.get("ok", True):
+        return " THE SALE BROKE A PROMISE ", "bold white on red3", "red3"
+    if not audit:
+        return " THE SALE IS OVER, NOT AUDITED ", "bold grey3 on orange1", "orange1"
+    return " SOLD EXACTLY WHAT IT HAD ", "bold grey3 on green3", _GOOD
 
 
 def _stock_row(progress: SaleProgress, stock: int) -> tuple[RenderableType, Text]:
@@ -188,12 +202,7 @@ def _stock_row(progress: SaleProgress, stock: int) -> tuple[RenderableType, Text
 
 
 def _bar(done: float, total: float, colour: str) -> RenderableType:
-    return Padding(
-        ProgressBar(
-            total=max(total, 1), completed=done, complete_style=colour, finished_style=colour
-        ),
-        (0, 0),
-    )
+    return Bar(max(total, 1), 0, done, color=colour, bgcolor="grey19")
 
 
 def _figures(*figures: tuple[str, str, str]) -> Table:
@@ -218,22 +227,33 @@ def _hot_line(stock: int | None, sold: int, oversold: int) -> Text:
 
 
 def _audit_table(audit: Mapping[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 3))
-    promises: list[tuple[str, Mapping[str, Any]]] = sorted(
-        audit.get("promises", {}).items(), key=lambda entry: (len(entry[0]), entry[0])
-    )
-    cells = [_promise_cell(name, promise) for name, promise in promises]
+    """Two promises to a row: verdict and id, title, how many facts were checked."""
+    table = Table.grid(padding=(0, 1), expand=True)
+    for _ in range(2):
+        table.add_column(width=5)
+        table.add_column(ratio=1, no_wrap=True)
+        table.add_column(justify="right", width=9)
+        table.add_column(width=1)
+    verdicts: Mapping[str, Mapping[str, Any]] = audit.get("promises", {})
+    cells = [
+        _promise_cells(promise.id, promise.title, verdicts[promise.id])
+        for promise in PROMISES
+        if promise.id in verdicts
+    ]
     half = (len(cells) + 1) // 2
     for row in range(half):
-        table.add_row(*cells[row::half])
+        table.add_row(*(cell for pair in cells[row::half] for cell in pair))
     return table
 
 
-def _promise_cell(name: str, promise: Mapping[str, Any]) -> Text:
-    mark = ("✔ ", _GOOD) if promise["ok"] else ("✘ ", _BAD)
-    cell = Text.assemble(mark, (f"{name:<4}", "bold"), (f"{promise.get('checked', 0):,}", _QUIET))
-    violations = len(promise.get("violations", ()))
-    cell.append(" checked", style=_QUIET)
-    if violations:
-        cell.append(f", {violations:,} broken", style=_BAD)
-    return cell
+def _promise_cells(
+    id_: str, title: str, verdict: Mapping[str, Any]
+) -> tuple[Text, Text, Text, str]:
+    violations = len(verdict.get("violations", ()))
+    mark = ("✔ ", f"bold {_GOOD}") if verdict["ok"] else ("✘ ", _BAD)
+    tail = (
+        Text(f"{violations:,} broken", style=_BAD)
+        if violations
+        else Text(f"{verdict.get('checked', 0):,}", style=_QUIET)
+    )
+    return Text.assemble(mark, (id_, "bold")), Text(title), tail, ""

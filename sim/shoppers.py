@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from random import Random
 from urllib.parse import urlencode
@@ -147,8 +148,12 @@ def draw_address(rng: Random) -> dict[str, str]:
 
 def draw_zipf(rng: Random, count: int) -> int:
     """A rank from 0 to `count` - 1, the first the most popular."""
-    weights = list(accumulate((rank + 1) ** -ZIPF_EXPONENT for rank in range(count)))
-    return rng.choices(range(count), cum_weights=weights)[0]
+    return rng.choices(range(count), cum_weights=_zipf_weights(count))[0]
+
+
+@lru_cache(maxsize=SEARCH_LIMIT)
+def _zipf_weights(count: int) -> tuple[float, ...]:
+    return tuple(accumulate((rank + 1) ** -ZIPF_EXPONENT for rank in range(count)))
 
 
 def read_assortment(search_body: bytes) -> Assortment:

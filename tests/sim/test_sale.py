@@ -160,12 +160,15 @@ def test_the_screen_is_plain_lines_elsewhere(
     ("oversold", "audit_ok", "verdict"),
     [
         (0, True, "SOLD EXACTLY WHAT IT HAD"),
+        (0, None, "NOT AUDITED"),
         (1, True, "BROKE A PROMISE"),
         (0, False, "BROKE A PROMISE"),
     ],
 )
-def test_the_report_gives_a_verdict(oversold: int, audit_ok: bool, verdict: str) -> None:
+def test_the_report_gives_a_verdict(oversold: int, audit_ok: bool | None, verdict: str) -> None:
     promise = {"ok": audit_ok, "checked": 2_500, "violations": [] if audit_ok else ["x"]}
+    promises = {f"P{n}": promise for n in range(1, 11)}
+    audit = None if audit_ok is None else {"ok": audit_ok, "promises": promises}
     out = io.StringIO()
     Console(file=out, width=100).print(
         render_report(
@@ -179,14 +182,16 @@ def test_the_report_gives_a_verdict(oversold: int, audit_ok: bool, verdict: str)
                 "checkout_ms": {"p50": 31.0, "p99": 88.0, "max": 120.0},
                 "errors": 0,
                 "seconds_to_ready": 11.7,
-                "audit": {"ok": audit_ok, "promises": {f"P{n}": promise for n in range(1, 11)}},
+                "audit": audit,
             }
         )
     )
     text = out.getvalue()
     assert verdict in text
     assert "1,500  out of stock" in text
-    assert text.count("2,500 checked") == 10
+    if audit is not None:
+        assert "Never oversold" in text
+        assert text.count("2,500" if audit_ok else "1 broken") == 10
 
 
 async def _locust(shop: FakeShop, *options: str) -> tuple[int, str]:
