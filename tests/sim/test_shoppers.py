@@ -123,14 +123,12 @@ async def test_a_checkout_is_repeated_with_its_own_key(fault: Reply, named: str)
 
 
 @pytest.mark.asyncio
-async def test_a_timeout_is_repeated_and_the_order_placed_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_timeout_is_repeated_and_the_order_placed_once() -> None:
     async with FakeShop() as shop:
         shop.after[CHECKOUT] = deque([Reply(raw=b"")])
         journey = await _go(shop, _shopper(), timeout_s=0.3)
     assert journey.outcome is JourneyOutcome.CONFIRMED
-    assert journey.faults == ("timeout",)
+    assert "timeout" in journey.faults
     assert len(shop.orders) == 1
 
 
