@@ -53,7 +53,9 @@ class RedisStreamsBus:
         """The orders whose confirmation is on the bus now, oldest first."""
         after = "-"
         while True:
-            entries = await self._redis.xrange(STREAM, min=after, count=_READ_AT_ONCE)
+            entries: list[tuple[bytes, dict[bytes, bytes]]] = await self._redis.xrange(  # pyright: ignore[reportAssignmentType]
+                STREAM, min=after, count=_READ_AT_ONCE
+            )
             for entry_id, fields in entries:
                 after = f"({entry_id.decode()}"
                 event = orjson.loads(fields[b"event"])

@@ -38,6 +38,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "out_of_stock": (409, "Not enough in stock"),
     "cart_empty": (409, "The cart is empty"),
     "idempotency_key_in_flight": (409, "The first request with this key is still being worked on"),
+    "checkout_interrupted": (409, "The checkout was interrupted and undone"),
     "hold_expired": (410, "The hold on the stock has expired"),
     "too_large": (413, "The request body is too large"),
     "unsupported_media_type": (415, "The request body must be JSON"),

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     secret: str = ""
     """Signs tokens; empty: made once and kept in `home/secret`."""
 
+    ray_address: str = "local"
+    """The Ray cluster to deploy to; `local` starts one on this machine, `auto` finds one."""
+
     stock_owners: Annotated[int, Field(ge=1, le=1_000)] = 2
     """Owners in the pool; each is a process."""
     reservation_ttl_s: Annotated[float, Field(ge=1, le=3_600)] = 600.0

@@ -14,7 +14,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -59,9 +58,9 @@ class _Paths:
 
 
 def socket_folder(home: Path) -> Path:
-    """A short path for a home's sockets: the kernel allows about 100 characters."""
-    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"doorbuster-{os.getuid()}-{digest}"
+    """A short path for a home's sockets: HAProxy adds 68 characters and allows 97 in all."""
+    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
+    return Path("/tmp") / f"doorb-{digest}"
 
 
 def _wait_until_up(

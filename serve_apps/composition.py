@@ -1,0 +1,283 @@
+"""The composition root: the one place that knows which part stands behind which port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import uuid_utils
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from actors.caretaker import Caretaker
+from actors.checkout import Checkout, CheckoutConfig
+from actors.outbox_relay import OutboxRelay
+from actors.ray_runtime import RayTransport
+from actors.recovery import Recovery, RecoveryConfig
+from actors.routing import Routing, pool_names
+from actors.stock_client import OwnerTransport, StockClient
+from actors.stock_owner import OwnerClocks, StockOwner
+from gateways.redis_streams import RedisStreamsBus
+from serve_apps.cart_app import CartService, add_cart_routes
+from serve_apps.catalog_app import add_catalog_routes
+from serve_apps.catalog_service import CatalogService
+from serve_apps.checkout_app import CheckoutService, add_checkout_routes
+from serve_apps.checkout_metrics import CheckoutMetrics, report_for_ever
+from serve_apps.fraud_app import build_fraud_app
+from serve_apps.http import new_app
+from serve_apps.identity import Identities
+from serve_apps.overview import Overview
+from serve_apps.settings import Settings
+from serve_apps.shelf import Shelf
+from serve_apps.site_app import SiteService, add_site_routes
+from sim.provider import SimulatedProvider
+from storage.availability import AvailabilityBoard
+from storage.carts import CartRepository
+from storage.catalog import CatalogRepository
+from storage.metrics_board import RedisMetricsBoard
+from storage.orders import PostgresOrderBook
+from storage.postgres import open_pool
+from storage.redis import open_redis
+from storage.search_index import SearchIndex
+from storage.stock_journal import PostgresStockJournal
+
+POOL_MAX = 6  # connections of one process; its batches are few
+REPLICA = f"{socket.gethostname()}-{os.getpid()}"
+
+
+def new_id() -> UUID:
+    """A fresh, sortable id."""
+    return UUID(bytes=uuid_utils.uuid7().bytes)
+
+
+class Parts:
+    """What one process of the shop shares: connections, and what is built on them."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, redis: Redis) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.redis = redis
+        self.catalog = CatalogRepository(pool)
+        self.carts = CartRepository(redis)
+        self.orders = PostgresOrderBook(pool)
+        self.journal = PostgresStockJournal(pool)
+        self.availability = AvailabilityBoard(redis)
+        self.metrics = RedisMetricsBoard(redis)
+        self.identities = Identities(settings.signing_key())
+        self.provider = SimulatedProvider(pool, latency_s=settings.provider_latency_ms / 1_000)
+        self.bus = RedisStreamsBus(redis)
+
+    def stock_client(self, transport: OwnerTransport | None = None) -> StockClient:
+        """A client of the owners' pool."""
+        routing = Routing(pool_names(self.settings.stock_owners))
+        return StockClient(transport or RayTransport(), routing, monotonic=time.monotonic)
+
+    def saga(self, stock: StockClient) -> Checkout:
+        """The checkout over these parts."""
+        return Checkout(
+            stock=stock,
+            orders=self.orders,
+            provider=self.provider,
+            new_id=new_id,
+            monotonic=time.monotonic,
+            config=CheckoutConfig(reservation_ttl_s=self.settings.reservation_ttl_s),
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings, application: str) -> AsyncIterator[Parts]:
+    """Connections for the length of a `with`."""
+    pool = await open_pool(
+        settings.database_url, max_size=POOL_MAX, application=f"doorbuster {application}"
+    )
+    redis = open_redis(settings.redis_url)
+    try:
+        yield Parts(settings, pool, redis)
+    finally:
+        await redis.aclose()
+        await pool.close()
+
+
+async def build_owner(name: str) -> StockOwner:
+    """A stock owner for the process it is called in."""
+    parts = await contextlib.AsyncExitStack().enter_async_context(open_parts(Settings(), name))
+    return StockOwner(
+        name,
+        journal=parts.journal,
+        board=parts.availability,
+        metrics=parts.metrics,
+        clocks=OwnerClocks(time.time, time.monotonic),
+        node=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def build_recovery(parts: Parts, stock: StockClient) -> Recovery:
+    """Recovery over these parts."""
+    config = RecoveryConfig(
+        stalled_after_s=parts.settings.stalled_after_s,
+        orphaned_after_s=parts.settings.orphaned_after_s,
+    )
+    return Recovery(
+        orders=parts.orders,
+        provider=parts.provider,
+        stock=stock,
+        sweep=parts.journal,
+        new_id=new_id,
+        now=lambda: datetime.now(UTC),
+        config=config,
+    )
+
+
+async def build_caretaker(watch_owners: Callable[[], Awaitable[None]]) -> Caretaker:
+    """The caretaker for the process it is called in."""
+    parts = await contextlib.AsyncExitStack().enter_async_context(
+        open_parts(Settings(), "caretaker")
+    )
+    return Caretaker(
+        recovery=build_recovery(parts, parts.stock_client()),
+        relay=OutboxRelay(parts.orders, parts.bus),
+        watch_owners=watch_owners,
+        metrics=parts.metrics,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _reporting(parts: Parts, app_name: str) -> AsyncIterator[None]:
+    """The replica shows on the dashboard that it is there."""
+    started = time.time()
+
+    def figures() -> dict[str, Any]:
+        about = {"app": app_name, "replica": REPLICA, "node": socket.gethostname()}
+        return {**about, "pid": os.getpid(), "uptime_s": round(time.time() - started, 1)}
+
+    await parts.metrics.publish("replicas", f"{app_name}-{REPLICA}", figures())
+    task = asyncio.create_task(
+        report_for_ever(parts.metrics, "replicas", f"{app_name}-{REPLICA}", figures)
+    )
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _shelf(parts: Parts) -> AsyncIterator[Shelf]:
+    shelf = Shelf(parts.catalog)
+    await shelf.start()
+    try:
+        yield shelf
+    finally:
+        await shelf.stop()
+
+
+def catalog_app(settings: Settings | None = None) -> FastAPI:
+    """Search and product pages."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_parts(settings or Settings(), "catalog") as parts:
+            service = CatalogService(parts.catalog, SearchIndex(), parts.availability)
+            await service.start()
+            app.state.catalog = service
+            async with _reporting(parts, "catalog"):
+                yield
+            await service.stop()
+
+    app = new_app("Catalog", lifespan=lifespan)
+    add_catalog_routes(app, lambda request: request.app.state.catalog)
+    return app
+
+
+def cart_app(settings: Settings | None = None) -> FastAPI:
+    """Carts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_parts(settings or Settings(), "cart") as parts, _shelf(parts) as shelf:
+            app.state.carts = CartService(parts.carts, shelf, parts.identities)
+            async with _reporting(parts, "cart"):
+                yield
+
+    app = new_app("Cart", lifespan=lifespan)
+    add_cart_routes(app)
+    return app
+
+
+def checkout_app(
+    settings: Settings | None = None, transport: OwnerTransport | None = None
+) -> FastAPI:
+    """Checkout and orders."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_parts(settings or Settings(), "checkout") as parts, _shelf(parts) as shelf:
+            service = CheckoutService(
+                saga=parts.saga(parts.stock_client(transport)),
+                carts=parts.carts,
+                shelf=shelf,
+                orders=parts.orders,
+                identities=parts.identities,
+                metrics=CheckoutMetrics(),
+                gateway=parts.provider.name,
+                in_flight_max=parts.settings.checkout_in_flight_max,
+            )
+            app.state.checkout = service
+            figures = report_for_ever(
+                parts.metrics,
+                "checkout",
+                REPLICA,
+                lambda: {**service.metrics.take(), "in_flight": service.in_flight},
+            )
+            task = asyncio.create_task(figures)
+            async with _reporting(parts, "checkout"):
+                yield
+            task.cancel()
+
+    app = new_app("Checkout and orders", lifespan=lifespan)
+    add_checkout_routes(app)
+    return app
+
+
+def fraud_app(settings: Settings | None = None) -> FastAPI:
+    """Fraud scoring."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        async with open_parts(settings or Settings(), "fraud") as parts, _reporting(parts, "fraud"):
+            yield
+
+    app = build_fraud_app()
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def site_app(settings: Settings | None = None) -> FastAPI:
+    """Pages, pictures, health, the API's description and the operators' figures."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        own = settings or Settings()
+        async with open_parts(own, "site") as parts:
+            # Pictures only: products are read when asked for, nothing is indexed here.
+            app.state.catalog = CatalogService(parts.catalog, SearchIndex(), parts.availability)
+            overview = Overview(parts.pool, parts.metrics, parts.orders)
+            owners = pool_names(own.stock_owners)
+            app.state.site = SiteService(parts.pool, parts.redis, parts.metrics, overview, owners)
+            async with _reporting(parts, "site"):
+                yield
+
+    app = new_app("Doorbuster", lifespan=lifespan)
+    described = (catalog_app(), cart_app(), checkout_app(), build_fraud_app())
+    add_catalog_routes(app, lambda request: request.app.state.catalog)
+    add_site_routes(app, described)
+    return app
