@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.catalog import ListedPair, ListedProduct, ListedVariant
@@ -63,13 +64,13 @@ def index_of(*products: ListedProduct) -> SearchIndex:
     return index
 
 
-def page(index: SearchIndex, text: str = "", **rest: object) -> SearchPage:
-    found = index.search(SearchQuery(text=text, **rest))  # pyright: ignore[reportArgumentType]
+def page(index: SearchIndex, text: str = "", **rest: Any) -> SearchPage:
+    found = index.search(SearchQuery(text=text, **rest))
     assert isinstance(found, SearchPage)
     return found
 
 
-def names(index: SearchIndex, text: str = "", **rest: object) -> list[str]:
+def names(index: SearchIndex, text: str = "", **rest: Any) -> list[str]:
     return [hit.name for hit in page(index, text, **rest).hits]
 
 
@@ -171,7 +172,7 @@ def test_equal_scores_come_newest_first() -> None:
         ({"text": "shoes", "max_price_minor": 10000, "category": "apparel"}, {1}),
     ],
 )
-def test_filters(shop: SearchIndex, filters: dict[str, object], expected: set[int]) -> None:
+def test_filters(shop: SearchIndex, filters: dict[str, Any], expected: set[int]) -> None:
     found = page(shop, **filters)
     assert {next(iter(hit.pairs)).int for hit in found.hits} == expected
     assert found.total == len(expected)
@@ -247,6 +248,7 @@ def test_price_ranges_carry_the_currency() -> None:
         assert [bucket.label for bucket in page(index).facets.prices] == [label]
 
 
+@settings(deadline=None, max_examples=30)  # each builds an index
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=40))
 def test_price_ranges_share_out_all_results(prices: list[int]) -> None:
     index = index_of(*(product(n, "Thing", price_minor=price) for n, price in enumerate(prices)))
@@ -278,12 +280,14 @@ def test_hostile_text_is_only_words(shop: SearchIndex, text: str) -> None:
     assert page(shop, brand=text).total == 0
 
 
+@settings(deadline=None)
 @given(text=st.text() | st.text(st.sampled_from('abes "*:()[]{}^~\\/-+!\x00é😀')))
 def test_no_text_makes_the_search_fail(text: str) -> None:
     assert page(_SHARED, text).total <= len(SHOP)
     assert page(_SHARED, category=text, brand=text).total <= len(SHOP)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.text(min_size=1, max_size=200), st.text(max_size=200))
 def test_any_text_can_be_listed(name: str, other: str) -> None:
     index = index_of(
