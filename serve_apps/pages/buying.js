@@ -12,7 +12,7 @@ const FIELDS = [
   ["name", "Full name", "name", 200, true, "whole"],
   ["street", "Street and number", "street-address", 200, true, "whole"],
   ["city", "City", "address-level2", 100, true, "half"],
-  ["state", "State or region", "address-level1", 100, false, "quarter"],
+  ["state", "State", "address-level1", 100, false, "quarter"],
   ["zip", "Postal code", "postal-code", 20, true, "quarter"],
 ];
 const CARDS = [
@@ -255,13 +255,13 @@ function showPending(main, pending, signal) {
         say(problem, error.sentence ?? error.message);
       } else if (error.isBusy) checkoutView(main, { signal });
       else {
-        fill(main, el("h1", { tabindex: -1 }, "The order was not placed"), el("p", { class: "notice" }, `${error.sentence ?? error.message} `, link("#/cart", "Back to your cart")));
+        fill(main, el("h1", { tabindex: -1 }, "The order was not placed"), el("p", { class: "problem" }, `${error.sentence ?? error.message} `, link("#/cart", "Back to your cart")));
         main.querySelector("h1").focus();
       }
     }
   };
   const button = el("button", { type: "button", class: "button", onclick: ask }, "Ask again");
-  fill(main, el("h1", { tabindex: -1 }, "We are still waiting to hear about your order"), el("div", { class: "panel waiting" },
+  fill(main, el("h1", { tabindex: -1 }, "We are still waiting to hear about your order"), el("div", { class: "panel" },
     el("p", {}, "The answer got lost on its way. Asking again is safe: you will not be charged twice."), problem, button));
   main.querySelector("h1").focus();
 }

@@ -86,21 +86,12 @@ function card(product, eager) {
 
 function pagination({ page, total_pages: total }, query) {
   if (total < 2) return [];
-  const to = (n, text, label) => {
+  const to = (n, text) => {
     const next = new URLSearchParams(query);
     next.set("page", n);
-    return el("a", { href: `#/search?${next}`, "aria-label": label, "aria-current": n === page && text === String(n) ? "page" : null }, text);
+    return n < 1 || n > total ? el("span") : link(`#/search?${next}`, text);
   };
-  const near = [...new Set([1, page - 1, page, page + 1, total])].filter((n) => n >= 1 && n <= total).sort((a, b) => a - b);
-  const numbers = near.flatMap((n, i) => [
-    i > 0 && n - near[i - 1] > 1 && el("span", { "aria-hidden": "true" }, "…"),
-    to(n, String(n), `Page ${n}`),
-  ]);
-  return [
-    page > 1 && to(page - 1, "Previous", "Previous page"),
-    ...numbers,
-    page < total && to(page + 1, "Next", "Next page"),
-  ].filter(Boolean);
+  return [to(page - 1, "Previous page"), el("span", { class: "number" }, `${page} of ${total}`), to(page + 1, "Next page")];
 }
 
 function facetGroups({ facets = {} }, query) {
@@ -135,7 +126,7 @@ function priceForm(query) {
       event.preventDefault();
       location.hash = hash(query, Object.fromEntries(new FormData(event.target)));
     },
-  }, field("min_price", "Lowest"), field("max_price", "Highest"), el("button", { type: "submit", class: "quiet" }, "Go"));
+  }, field("min_price", "Min"), field("max_price", "Max"), el("button", { type: "submit", class: "quiet" }, "Go"));
 }
 
 /** The product page: one variant chosen by its options, what is left of it, and the way to the cart. */
@@ -164,9 +155,7 @@ export async function productView(main, { id, signal }) {
           el("p", { class: "muted small" }, product.seller?.name ?? ""),
           el("h1", { tabindex: -1 }, product.name)),
         buy,
-        el("p", { class: "description" }, product.description ?? ""),
-        product.tags?.length > 0 && el("ul", { class: "tags", "aria-label": "Tags" }, product.tags.map((tag) =>
-          el("li", {}, link(hash("", { q: tag }), tag)))))));
+        el("p", { class: "description" }, product.description ?? ""))));
 }
 
 function buyForm(product, signal) {
@@ -177,17 +166,21 @@ function buyForm(product, signal) {
   const problem = problemLine("add-problem");
   const added = el("p", { class: "added", role: "status" });
   const chosen = { ...(product.variants.find((v) => v.available > 0) ?? product.variants[0])?.attributes };
-  const fits = (variant) => Object.entries(chosen).every(([name, value]) => variant.attributes[name] === value);
-  const current = () => product.variants.find(fits);
+  const fits = (variant, wanted = chosen) => Object.entries(wanted).every(([name, value]) => variant.attributes[name] === value);
+  const current = () => product.variants.find((v) => fits(v));
   const groups = Object.entries(product.options ?? {}).map(([name, values], index) => el("fieldset", { class: "choices" },
     el("legend", {}, name),
-    values.map((value) => el("label", { class: "chip" },
+    values.map((value) => el("label", { class: "chip", "data-name": name, "data-value": value },
       el("input", { type: "radio", name: `option-${index}`, value, checked: chosen[name] === value, onchange: () => { chosen[name] = value; show(); } }),
       el("span", {}, value)))));
 
   function show() {
     const variant = current();
     const left = variant?.available ?? 0;
+    // Struck through: what could not be bought with the other options as they are chosen now.
+    for (const { classList, dataset: { name, value } } of form.querySelectorAll(".chip")) {
+      classList.toggle("gone", !product.variants.some((v) => v.available > 0 && fits(v, { ...chosen, [name]: value })));
+    }
     price.textContent = money(variant?.price ?? product.price, product.currency);
     stock.className = `stock ${left === 0 ? "out" : left <= FEW_LEFT ? "few" : "in"}`;
     stock.textContent = !variant ? "Not made in this combination"
@@ -221,7 +214,8 @@ function buyForm(product, signal) {
     }
   }
 
-  show();
-  return el("form", { class: "buy", onsubmit: submit }, price, stock, groups,
+  const form = el("form", { class: "buy", onsubmit: submit }, price, stock, groups,
     el("div", { class: "buy-row" }, el("label", { for: "quantity" }, "Quantity"), quantity, button), problem, added);
+  show();
+  return form;
 }

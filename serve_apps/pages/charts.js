@@ -42,7 +42,7 @@ function layout(style) {
     hoverlabel: { bgcolor: style.getPropertyValue("--surface"), bordercolor: line, font: { color: style.getPropertyValue("--ink") } },
     legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top" },
     showlegend: true,
-    xaxis: { ...axis, type: "date", range: [now - WINDOW_S * 1000, now].map(local), tickformat: "%H:%M:%S", hoverformat: "%H:%M:%S", nticks: 5, showgrid: false },
+    xaxis: { ...axis, type: "date", range: [now - WINDOW_S * 1000, now].map(local), tickformat: "%H:%M", hoverformat: "%H:%M:%S", nticks: 5, showgrid: false },
     yaxis: { ...axis, rangemode: "tozero", nticks: 5, separatethousands: true, automargin: false },
   };
 }

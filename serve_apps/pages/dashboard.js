@@ -18,7 +18,7 @@ let asking = null;
 
 const TILES = [
   // name, unit, what it shows, when it deserves attention
-  ["Orders", "per s", (o) => whole(o.checkout.orders_per_s)],
+  ["Orders", "per s", (o) => whole(o.checkout.confirmed_per_s)],
   ["Checkout p50", "ms", (o) => ms(o.checkout.p50_ms)],
   ["Checkout p99", "ms", (o) => ms(o.checkout.p99_ms)],
   ["In flight", "", (o) => whole(o.checkout.in_flight)],

@@ -50,7 +50,7 @@ export async function orderView(main, { id, query, signal }) {
 
 function timeline(order) {
   return el("ol", { class: "timeline" }, (order.timeline ?? []).map((step, index, all) =>
-    el("li", { "aria-current": index === all.length - 1 ? "step" : null },
+    el("li", { "aria-current": index === all.length - 1 && "step" },
       el("strong", {}, word(step.status)), el("time", { class: "muted small", datetime: step.timestamp }, moment(step.timestamp)))));
 }
 
@@ -66,8 +66,8 @@ export function ordersView(main) {
   const kept = orders.all();
   fill(main, el("h1", { tabindex: -1 }, "Orders"),
     kept.length === 0 ? el("div", { class: "empty" }, el("p", {}, "Orders placed from this browser appear here."), link("#/search", "Start shopping", "button"))
-      : el("ul", { class: "panel order-list" }, kept.map((order) => el("li", {},
-        el("a", { href: `#/order/${encodeURIComponent(order.order_id)}` },
-          el("span", {}, moment(order.placed_at)), el("code", { class: "muted small" }, order.order_id),
-          el("strong", { class: "number" }, money(order.grand_total, order.currency)))))));
+      : el("ul", { class: "panel lines" }, kept.map((order) => el("li", {},
+        el("span", { class: "line-text" }, link(`#/order/${encodeURIComponent(order.order_id)}`, moment(order.placed_at), "line-name"),
+          el("code", { class: "muted small" }, order.order_id)),
+        el("strong", { class: "number" }, money(order.grand_total, order.currency))))));
 }

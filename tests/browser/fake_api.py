@@ -31,8 +31,9 @@ XSS_NAME = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</scri
 HOT_NAME = "Northwind Noise-Cancelling Headphones"
 _STARTED = time.monotonic()
 
-# name, category, brand, price in minor units, stock per variant, options
-_CATALOG: list[tuple[str, str, str, int, int, dict[str, list[str]]]] = [
+Entry = tuple[str, str, str, int, int, dict[str, list[str]]]
+"""name, category, brand, price in minor units, stock per variant, options"""
+_CATALOG: list[Entry] = [
     (HOT_NAME, "Audio", "Northwind", 19900, 500, {}),
     ("Trail Runner Shoe", "Shoes", "Fernway", 12450, 7, {"Size": ["40", "41", "42"]}),
     ("Merino Crew Sweater", "Clothing", "Harrow & Lane", 8900, 40, {"Size": ["S", "M", "L"]}),
@@ -72,11 +73,11 @@ class FakeShop:
     """The state behind the answers."""
 
     def __init__(self) -> None:
-        self.products = [_product(i, *entry) for i, entry in enumerate(_CATALOG)]
+        self.products = [_product(i, entry) for i, entry in enumerate(_CATALOG)]
         for n in range(_EXTRA_COUNT):
             name, category, brand, price, stock, options = _CATALOG[n % 8]
-            args = (f"{name} No. {n + 2}", category, brand, price + 500 * n, stock + 5, options)
-            self.products.append(_product(len(self.products), *args))
+            entry = (f"{name} No. {n + 2}", category, brand, price + 500 * n, stock + 5, options)
+            self.products.append(_product(len(self.products), entry))
         self.carts: dict[str, Counter[str]] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.by_key: dict[str, tuple[Any, dict[str, Any]]] = {}
@@ -186,7 +187,9 @@ class FakeShop:
         self.overview_asked += 1
         t = self.overview_asked
         up = round(time.monotonic() - _STARTED, 1) + 4000
-        owners = [_owner(n, name, epoch, t, up) for n, (name, epoch) in enumerate(self.epochs.items())]
+        owners = [
+            _owner(n, name, epoch, t, up) for n, (name, epoch) in enumerate(self.epochs.items())
+        ]
         for owner in owners:
             owner["alive"] = owner["name"] not in self.dead
         return {
@@ -206,7 +209,13 @@ class FakeShop:
                 "rejected_total": 9_034 + 300 * t,
             },
             "replicas": [
-                {"app": app, "replica": f"{app}#{tail}", "node": "node-1", "pid": pid, "uptime_s": up}
+                {
+                    "app": app,
+                    "replica": f"{app}#{tail}",
+                    "node": "node-1",
+                    "pid": pid,
+                    "uptime_s": up,
+                }
                 for app, tail, pid in (
                     ("checkout", "k3xq", 4121),
                     ("checkout", "p9ab", 4122),
@@ -219,9 +228,8 @@ class FakeShop:
         }
 
 
-def _product(
-    n: int, name: str, category: str, brand: str, price: int, stock: int, options: dict[str, list[str]]
-) -> dict[str, Any]:
+def _product(n: int, entry: Entry) -> dict[str, Any]:
+    name, category, brand, price, stock, options = entry
     product_id = encode("prod", uuid.UUID(int=n + 1))
     names = list(options)
     combos = list(itertools.product(*options.values())) if options else [()]
@@ -387,7 +395,9 @@ def build_app(shop: FakeShop) -> FastAPI:
             return not_found.response()
         seed = hashlib.sha256(name.encode()).hexdigest()
         drawing = draw_product(product["name"], product["category"], seed)
-        return Response(drawing, media_type="image/svg+xml", headers={"Cache-Control": "max-age=60"})
+        return Response(
+            drawing, media_type="image/svg+xml", headers={"Cache-Control": "max-age=60"}
+        )
 
     @app.post("/api/v1/cart/items")
     async def _(request: Request) -> Any:
