@@ -52,7 +52,7 @@ function show(overview) {
   const { notAlive, restarted } = showOwners(by("owners"), overview.owners, Date.now());
   by("owners-sum").textContent = `${count(overview.owners.length, "owner")}, ${whole(overview.owners.reduce((sum, o) => sum + o.pairs, 0))} pairs`;
   by("owners-none").hidden = overview.owners.length > 0;
-  showAlarm(notAlive, restarted);
+  showAlarm(overview.owners.length, notAlive, restarted);
   showPairs(by("pairs"), overview.hot_pairs);
   by("pairs-none").hidden = overview.hot_pairs.length > 0;
   showReplicas(by("replicas"), overview.replicas);
@@ -61,16 +61,17 @@ function show(overview) {
   by("clock").dateTime = overview.time;
 }
 
-function showAlarm(notAlive, restarted) {
+/** One line that is always there, so that nothing moves when it turns bad. */
+function showAlarm(owners, notAlive, restarted) {
   const parts = [
     notAlive.length && `${count(notAlive.length, "owner is", "owners are")} not alive: ${notAlive.join(", ")}.`,
     restarted.length && `New epoch within the last minute: ${restarted.join(", ")}.`,
+    !notAlive.length && !restarted.length && (owners ? `${count(owners, "owner", "owners")}, all alive.` : "No stock owner reports."),
   ].filter(Boolean);
-  const text = parts.join(" ");
   const alarm = by("alarm");
-  alarm.dataset.level = notAlive.length ? "bad" : "warn";
+  alarm.dataset.level = notAlive.length || !owners ? "bad" : restarted.length ? "warn" : "good";
+  const text = parts.join(" ");
   if (alarm.textContent !== text) alarm.textContent = text;
-  alarm.hidden = !text;
 }
 
 function setState(state, text) {
