@@ -68,7 +68,8 @@ class Visit:
         )
 
 
-@pytest.fixture(scope="session")
+# Playwright's synchronous side keeps an event loop running: it must be gone before other tests.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed; install it (apt-get install chromium) to run this")

@@ -26,28 +26,9 @@ from fastapi.responses import JSONResponse, Response
 from domain.ids import encode
 from domain.pictures import draw_product
 from serve_apps.pages import add_pages
+from tests.browser.fake_catalog import products, search
 
-XSS_NAME = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script> Lamp"
-HOT_NAME = "Northwind Noise-Cancelling Headphones"
 _STARTED = time.monotonic()
-
-Entry = tuple[str, str, str, int, int, dict[str, list[str]]]
-"""name, category, brand, price in minor units, stock per variant, options"""
-_CATALOG: list[Entry] = [
-    (HOT_NAME, "Audio", "Northwind", 19900, 500, {}),
-    ("Trail Runner Shoe", "Shoes", "Fernway", 12450, 7, {"Size": ["40", "41", "42"]}),
-    ("Merino Crew Sweater", "Clothing", "Harrow & Lane", 8900, 40, {"Size": ["S", "M", "L"]}),
-    ("Copper Pour-Over Kettle", "Kitchen", "Morning Ritual", 6400, 25, {}),
-    ("Canvas Weekender Bag", "Bags", "Fernway", 11900, 12, {"Color": ["Sand", "Ink"]}),
-    ("Walnut Desk Lamp", "Home", "Harrow & Lane", 14900, 3, {}),
-    ("Field Watch 38 mm", "Watches", "Aldine", 24900, 0, {}),
-    ("Stoneware Mug, Set of Four", "Kitchen", "Morning Ritual", 4800, 80, {}),
-    ("Ultralight Daypack 18 L", "Bags", "Fernway", 7950, 60, {"Color": ["Moss", "Slate"]}),
-    (XSS_NAME, "Home", "Aldine", 3500, 9, {}),
-    ("Mechanical Keyboard, 75 %", "Electronics", "Northwind", 13900, 30, {}),
-    ("Cast-Iron Skillet 26 cm", "Kitchen", "Morning Ritual", 5200, 44, {}),
-]
-_EXTRA_COUNT = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +54,7 @@ class FakeShop:
     """The state behind the answers."""
 
     def __init__(self) -> None:
-        self.products = [_product(i, entry) for i, entry in enumerate(_CATALOG)]
-        for n in range(_EXTRA_COUNT):
-            name, category, brand, price, stock, options = _CATALOG[n % 8]
-            entry = (f"{name} No. {n + 2}", category, brand, price + 500 * n, stock + 5, options)
-            self.products.append(_product(len(self.products), entry))
+        self.products = products()
         self.carts: dict[str, Counter[str]] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.by_key: dict[str, tuple[Any, dict[str, Any]]] = {}
@@ -228,39 +205,6 @@ class FakeShop:
         }
 
 
-def _product(n: int, entry: Entry) -> dict[str, Any]:
-    name, category, brand, price, stock, options = entry
-    product_id = encode("prod", uuid.UUID(int=n + 1))
-    names = list(options)
-    combos = list(itertools.product(*options.values())) if options else [()]
-    variants = [
-        {
-            "variant_id": encode("var", uuid.UUID(int=n * 100 + k + 1)),
-            "sku": f"{category[:3].upper()}-{n:03}-{k}",
-            "price": price / 100,
-            "attributes": dict(zip(names, combo, strict=True)),
-            "available": 0 if options and k == 1 else stock,
-        }
-        for k, combo in enumerate(combos)
-    ]
-    return {
-        "product_id": product_id,
-        "name": name,
-        "description": (
-            f"Made by {brand} to be used every day and repaired when it finally needs it. "
-            "Shipped in plain paper, with nothing in the box that you would throw away."
-        ),
-        "price": price / 100,
-        "currency": "USD",
-        "category": category,
-        "tags": [category.lower(), "everyday", "gift"],
-        "picture": f"/media/{product_id}.svg",
-        "seller": {"seller_id": encode("seller", uuid.UUID(int=7)), "name": brand, "rating": None},
-        "options": options,
-        "variants": variants,
-    }
-
-
 def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
     rate = 900 / (n + 1) + 40 * math.sin(t / 3 + n)
     return {
@@ -295,60 +239,6 @@ def _hot_pair(n: int, product: dict[str, Any], t: int) -> dict[str, Any]:
     }
 
 
-def search(shop: FakeShop, query: dict[str, str]) -> dict[str, Any]:
-    """The seed's search answer over the fake's products."""
-    limit, page = int(query.get("limit", 20)), int(query.get("page", 1))
-    words = query.get("q", "").lower().split()
-    low, high = float(query.get("min_price", 0)), float(query.get("max_price", "inf"))
-    found = [
-        p
-        for p in shop.products
-        if all(word in f"{p['name']} {p['category']} {p['tags']}".lower() for word in words)
-        and query.get("category", p["category"]) == p["category"]
-        and query.get("brand", p["seller"]["name"]) == p["seller"]["name"]
-        and low <= p["price"] <= high
-    ]
-    brands = Counter(p["seller"]["name"] for p in found)
-    buckets = [("Under $50", None, 50), ("$50-$100", 50, 100), ("$100-$200", 100, 200)]
-    buckets.append(("$200+", 200, None))
-    shown = found[(page - 1) * limit : page * limit]
-    return {
-        "results": [_result(p) for p in shown],
-        "total_results": len(found),
-        "page": page,
-        "total_pages": math.ceil(len(found) / limit),
-        "facets": {
-            "brands": list(brands),
-            "price_ranges": [label for label, _, _ in buckets],
-            "categories": [
-                {"name": name, "count": n}
-                for name, n in Counter(p["category"] for p in found).most_common()
-            ],
-            "price_buckets": [
-                {
-                    "label": label,
-                    "min": a,
-                    "max": b,
-                    "count": sum((a or 0) <= p["price"] < (b or math.inf) for p in found),
-                }
-                for label, a, b in buckets
-            ],
-            "brand_counts": [{"name": name, "count": n} for name, n in brands.most_common()],
-        },
-    }
-
-
-def _result(product: dict[str, Any]) -> dict[str, Any]:
-    same = ("product_id", "name", "price", "currency", "seller")
-    return {
-        **{name: product[name] for name in same},
-        "rating": None,
-        "review_count": 0,
-        "thumbnail": f"/media/{product['product_id']}.svg",
-        "in_stock": any(v["available"] for v in product["variants"]),
-    }
-
-
 def build_app(shop: FakeShop) -> FastAPI:
     """The pages, and the fake answers behind them."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -378,7 +268,7 @@ def build_app(shop: FakeShop) -> FastAPI:
 
     @app.get("/api/v1/products/search")
     async def _(request: Request) -> dict[str, Any]:
-        return search(shop, dict(request.query_params))
+        return search(shop.products, dict(request.query_params))
 
     @app.get("/api/v1/products/{product_id}")
     async def _(product_id: str) -> Any:

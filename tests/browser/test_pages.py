@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PATIENCE_MS, Visit
-from tests.browser.fake_api import HOT_NAME, XSS_NAME, Refusal
+from tests.browser.fake_api import Refusal
+from tests.browser.fake_catalog import HOT_NAME, XSS_NAME
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 expect.set_options(timeout=PATIENCE_MS)
