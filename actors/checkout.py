@@ -7,6 +7,7 @@ unwind the order if this process dies right after it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +104,7 @@ class Checkout:
         self._provider = provider
         self._new_id = new_id
         self._monotonic = monotonic
+        self._releasing: set[asyncio.Task[None]] = set()
         bounds = {"batch_max": self._config.batch_max, "queue_max": self._config.queue_max}
         self._recording: Coalescer[OrderDraft, HistoryOfCustomer | RecordedOrder] = Coalescer(
             self._patient(orders.record), **bounds
@@ -135,10 +137,10 @@ class Checkout:
         try:
             history = await recording
         except (Unavailable, Overloaded):
-            await self._give_back(held)
+            self._give_back_later(held)
             raise
         if isinstance(history, RecordedOrder):
-            await self._give_back(held)
+            self._give_back_later(held)
             return KnownKey(history)
         if short is not None:
             return await self._not_held(draft, held, *short)
@@ -191,8 +193,8 @@ class Checkout:
         self, draft: OrderDraft, held: list[Release], demand: Demand, answer: Answer
     ) -> CheckoutResult:
         if answer.status in RETRYABLE:
-            await self._give_back(held)
             await self._orders.withdraw([draft.order_id])
+            self._give_back_later(held)
             return TryAgain("the stock of this product is asked for too often right now")
         failure = {
             "kind": "out_of_stock",
@@ -257,6 +259,13 @@ class Checkout:
         # What cannot be released now is found by the sweep, at the latest when its time is over.
         if held:
             await self._stock.release(held)
+
+    def _give_back_later(self, held: list[Release]) -> None:
+        """The shopper need not wait for it: the answer does not depend on it."""
+        if held:
+            task = asyncio.create_task(self._give_back(held))
+            self._releasing.add(task)
+            task.add_done_callback(self._releasing.discard)
 
     async def _ask(self, call: Callable[[], Any]) -> ChargeState:
         return await until_reached(call, monotonic=self._monotonic)

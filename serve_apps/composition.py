@@ -75,6 +75,11 @@ class Parts:
         self.provider = SimulatedProvider(pool, latency_s=settings.provider_latency_ms / 1_000)
         self.bus = RedisStreamsBus(redis)
 
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self.redis.aclose()
+        await self.pool.close()
+
     def stock_client(self, transport: OwnerTransport | None = None) -> StockClient:
         """A client of the owners' pool."""
         routing = Routing(pool_names(self.settings.stock_owners))
@@ -92,23 +97,27 @@ class Parts:
         )
 
 
-@contextlib.asynccontextmanager
-async def open_parts(settings: Settings, application: str) -> AsyncIterator[Parts]:
-    """Connections for the length of a `with`."""
+async def connect(settings: Settings, application: str) -> Parts:
+    """Connections for as long as the process lives, or until `close`."""
     pool = await open_pool(
         settings.database_url, max_size=POOL_MAX, application=f"doorbuster {application}"
     )
-    redis = open_redis(settings.redis_url)
+    return Parts(settings, pool, open_redis(settings.redis_url))
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings, application: str) -> AsyncIterator[Parts]:
+    """Connections for the length of a `with`."""
+    parts = await connect(settings, application)
     try:
-        yield Parts(settings, pool, redis)
+        yield parts
     finally:
-        await redis.aclose()
-        await pool.close()
+        await parts.close()
 
 
 async def build_owner(name: str) -> StockOwner:
     """A stock owner for the process it is called in."""
-    parts = await contextlib.AsyncExitStack().enter_async_context(open_parts(Settings(), name))
+    parts = await connect(Settings(), name)
     return StockOwner(
         name,
         journal=parts.journal,
@@ -139,9 +148,7 @@ def build_recovery(parts: Parts, stock: StockClient) -> Recovery:
 
 async def build_caretaker(watch_owners: Callable[[], Awaitable[None]]) -> Caretaker:
     """The caretaker for the process it is called in."""
-    parts = await contextlib.AsyncExitStack().enter_async_context(
-        open_parts(Settings(), "caretaker")
-    )
+    parts = await connect(Settings(), "caretaker")
     return Caretaker(
         recovery=build_recovery(parts, parts.stock_client()),
         relay=OutboxRelay(parts.orders, parts.bus),

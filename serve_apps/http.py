@@ -120,11 +120,19 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _field_name(path: tuple[Any, ...]) -> str:
+    """`items.0.quantity`; where it was found (body, query, path) is no part of the name."""
+    found_in, *names = path or ("body",)
+    if found_in not in ("body", "query", "path", "header"):
+        names = [found_in, *names]
+    return ".".join(str(name) for name in names) or "body"
+
+
 def validation_problem(errors: list[dict[str, Any]]) -> Problem:
     """The answer to pydantic's complaints: each field by its path, and what is wrong with it."""
     listed = [
         {
-            "field": ".".join(str(part) for part in error["loc"] if part != "body") or "body",
+            "field": _field_name(error["loc"]),
             "message": error["msg"],
         }
         for error in errors[:ERRORS_SHOWN_MAX]
