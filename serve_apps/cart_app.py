@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import uuid_utils
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from actors.coalescer import Coalescer, Overloaded
 from domain import ids
 from domain.cart import LINE_QUANTITY_MAX, Refusal, choose_variant
 from domain.money import to_wire
@@ -26,7 +27,7 @@ from serve_apps.http import (
 )
 from serve_apps.identity import Identities
 from serve_apps.shelf import Shelf
-from storage.carts import Cart, CartLimitError, CartRepository
+from storage.carts import Cart, CartChange, CartLimitError, CartRepository
 
 Quantity = Annotated[int, Field(ge=1, le=LINE_QUANTITY_MAX, description="units")]
 
@@ -86,25 +87,36 @@ class CartService:
     """The cart's rules over its repository and the shelf."""
 
     def __init__(self, carts: CartRepository, shelf: Shelf, identities: Identities) -> None:
-        self._carts = carts
+        self._changing: Coalescer[CartChange, Cart | CartLimitError] = Coalescer(carts.change)
+        self._loading: Coalescer[UUID, Cart] = Coalescer(carts.load)
         self._shelf = shelf
         self.identities = identities
 
     async def add(self, user_id: UUID, item: AddItem) -> dict[str, Any]:
         """Put units of a variant into the customer's cart."""
         variant_id = await self._which(item)
-        return await self.view(await self._carts.add(user_id, variant_id, item.quantity, _new_id()))
+        return await self._changed(user_id, variant_id, item.quantity, "add")
 
     async def set(self, user_id: UUID, variant_id: UUID, quantity: int) -> dict[str, Any]:
         """Set a line's units."""
         if quantity and not await self._shelf.variants([variant_id]):
             raise Problem("not_found", "this item is not sold here (any more)")
-        return await self.view(await self._carts.set(user_id, variant_id, quantity, _new_id()))
+        return await self._changed(user_id, variant_id, quantity, "set")
 
     async def look(self, user_id: UUID) -> dict[str, Any]:
         """The customer's cart."""
-        [cart] = await self._carts.load([user_id])
-        return await self.view(cart)
+        return await self.view(await self._loading.submit(user_id))
+
+    async def _changed(
+        self, user_id: UUID, variant_id: UUID, quantity: int, mode: Literal["add", "set"]
+    ) -> dict[str, Any]:
+        change = CartChange(
+            user_id=user_id, variant_id=variant_id, quantity=quantity, mode=mode, fresh_id=_new_id()
+        )
+        changed = await self._changing.submit(change)
+        if isinstance(changed, CartLimitError):
+            raise changed
+        return await self.view(changed)
 
     async def view(self, cart: Cart) -> dict[str, Any]:
         """The cart with names and prices; what is not sold any more is left out."""
@@ -235,5 +247,5 @@ async def _kept(change: Any) -> dict[str, Any]:
         return await change
     except CartLimitError as error:
         raise field_problem("quantity", str(error)) from None
-    except Unavailable:
+    except (Unavailable, Overloaded):
         raise Problem("busy", "carts cannot be reached right now; try again shortly") from None

@@ -181,6 +181,23 @@ def render_report(result: Mapping[str, Any]) -> RenderableType:
     )
 
 
+def render_audit(audit: Mapping[str, Any]) -> RenderableType:
+    """The audit alone: every promise, and below them what was found to break one."""
+    lines: list[RenderableType] = [_audit_table(audit)]
+    for id_, verdict in audit["promises"].items():
+        lines += [Text(f"{id_}  {violation}", style=_BAD) for violation in verdict["violations"]]
+    kept = bool(audit["ok"])
+    return Panel(
+        Group(*lines),
+        title=Text(" EVERY PROMISE HOLDS " if kept else " A PROMISE IS BROKEN "),
+        title_align="left",
+        border_style=_GOOD if kept else "red3",
+        box=box.ROUNDED,
+        padding=(1, 2),
+        width=WIDTH,
+    )
+
+
 def _verdict(oversold: int, audit: Mapping[str, Any]) -> tuple[str, str, str]:
     """What the report says above everything: text, its style, the border's. No audit, no praise."""
     if oversold or not audit.get("ok", True):

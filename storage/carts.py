@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -66,32 +67,48 @@ class CartLimitError(ValueError):
     """A change that would pass a limit; nothing was changed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CartChange:
+    """Add units to a line of a customer's cart, or set them; 0 removes the line."""
+
+    user_id: UUID
+    variant_id: UUID
+    quantity: int
+    mode: Literal["add", "set"]
+    fresh_id: UUID
+    """The cart's id if it does not exist yet."""
+
+
 class CartRepository:
     """Carts by customer. Raises Unavailable when Redis cannot be reached."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._change = redis.register_script(_CHANGE)
-        self._take = redis.register_script(_TAKE)
+
+    async def change(self, changes: Sequence[CartChange]) -> list[Cart | CartLimitError]:
+        """Make many changes in one round trip: each cart afterwards, or the limit it ran into."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in changes:
+            line = _LINE + one.variant_id.bytes
+            arguments = [one.fresh_id.bytes, line, one.quantity, one.mode]
+            arguments += [LINE_QUANTITY_MAX, LINES_MAX, CART_TTL_S]
+            pipeline.eval(_CHANGE, 1, _key(one.user_id), *arguments)  # type: ignore[arg-type]
+        return [_changed(answer) for answer in await _sent(pipeline)]
 
     async def add(self, user_id: UUID, variant_id: UUID, quantity: int, fresh_id: UUID) -> Cart:
-        """Add units; a cart that does not exist yet begins as `fresh_id`."""
-        return await self._changed(user_id, variant_id, quantity, "add", fresh_id)
+        """Add units; a cart that does not exist yet begins as `fresh_id`. Raises CartLimitError."""
+        return await self._one(user_id, variant_id, quantity, "add", fresh_id)
 
     async def set(self, user_id: UUID, variant_id: UUID, quantity: int, fresh_id: UUID) -> Cart:
-        """Set a line's units; 0 removes it."""
-        return await self._changed(user_id, variant_id, quantity, "set", fresh_id)
+        """Set a line's units; 0 removes it. Raises CartLimitError."""
+        return await self._one(user_id, variant_id, quantity, "set", fresh_id)
 
     async def load(self, user_ids: Sequence[UUID]) -> list[Cart]:
         """The carts of many customers, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         for user_id in user_ids:
             pipeline.hgetall(_key(user_id))
-        try:
-            found = await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(f"carts: {error}") from error
-        return [_cart(fields) for fields in found]
+        return [_cart(fields) for fields in await _sent(pipeline)]
 
     async def take(
         self, bought: Sequence[tuple[UUID, UUID, Sequence[tuple[UUID, int]]]]
@@ -102,31 +119,44 @@ class CartRepository:
             arguments: list[bytes | int] = [cart_id.bytes]
             for variant_id, quantity in lines:
                 arguments += [_LINE + variant_id.bytes, quantity]
-            self._take(keys=[_key(user_id)], args=arguments, client=pipeline)  # type: ignore[arg-type]
-        try:
-            await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(f"carts: {error}") from error
+            pipeline.eval(_TAKE, 1, _key(user_id), *arguments)  # type: ignore[arg-type]
+        await _sent(pipeline)
         return [None] * len(bought)
 
-    async def _changed(
-        self, user_id: UUID, variant_id: UUID, quantity: int, mode: str, fresh_id: UUID
+    async def _one(
+        self,
+        user_id: UUID,
+        variant_id: UUID,
+        quantity: int,
+        mode: Literal["add", "set"],
+        fresh_id: UUID,
     ) -> Cart:
-        arguments = [fresh_id.bytes, _LINE + variant_id.bytes, quantity, mode]
-        arguments += [LINE_QUANTITY_MAX, LINES_MAX, CART_TTL_S]
-        try:
-            answer = await self._change(keys=[_key(user_id)], args=arguments)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(f"carts: {error}") from error
-        if answer and answer[0] == b"too_many_units":
-            raise CartLimitError(
-                f"at most {LINE_QUANTITY_MAX} of one item fit a cart, {answer[1]} are in it; take fewer"
-            )
-        if answer and answer[0] == b"too_many_lines":
-            raise CartLimitError(
-                f"a cart holds at most {LINES_MAX} different items; order these first"
-            )
-        return _cart(dict(zip(answer[::2], answer[1::2], strict=True)))
+        change = CartChange(
+            user_id=user_id, variant_id=variant_id, quantity=quantity, mode=mode, fresh_id=fresh_id
+        )
+        [changed] = await self.change([change])
+        if isinstance(changed, CartLimitError):
+            raise changed
+        return changed
+
+
+async def _sent(pipeline: Any) -> list[Any]:
+    try:
+        return await pipeline.execute()
+    except (RedisError, OSError, TimeoutError) as error:
+        raise Unavailable(f"carts: {error}") from error
+
+
+def _changed(answer: list[Any]) -> Cart | CartLimitError:
+    if answer and answer[0] == b"too_many_units":
+        return CartLimitError(
+            f"at most {LINE_QUANTITY_MAX} of one item fit a cart, {answer[1]} are in it; take fewer"
+        )
+    if answer and answer[0] == b"too_many_lines":
+        return CartLimitError(
+            f"a cart holds at most {LINES_MAX} different items; order these first"
+        )
+    return _cart(dict(zip(answer[::2], answer[1::2], strict=True)))
 
 
 def _key(user_id: UUID) -> bytes:
