@@ -18,7 +18,8 @@ _STALE_EPOCH = "DB001"
 _VERSION_CONFLICT = "DB002"
 T = TypeVar("T")
 
-# The server is gone, is starting, is stopping, or did not answer in time.
+# The server is gone, is starting, is stopping, did not answer in time, is out of something, or
+# rolled the transaction back for another one's sake: each passes, and the work may be repeated.
 UNREACHABLE = (
     OSError,
     TimeoutError,
@@ -29,7 +30,8 @@ UNREACHABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.QueryCanceledError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
     asyncpg.InternalClientError,
 )
 
@@ -79,8 +81,10 @@ class PostgresStockJournal:
             for row in rows
         }
         for row in holds:
-            hold = Hold(row["order_id"].bytes, row["quantity"], row["expires_at"])
-            pairs[row["inventory_id"].bytes].holds[row["reservation_id"].bytes] = hold
+            # A stray without its pair is the audit's matter (P2), no reason to stop the owner.
+            if (pair := pairs.get(row["inventory_id"].bytes)) is not None:
+                hold = Hold(row["order_id"].bytes, row["quantity"], row["expires_at"])
+                pair.holds[row["reservation_id"].bytes] = hold
         return list(pairs.values())
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
