@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class OwnerConfig:
     queue_max: int = 20_000
     """Requests waiting; beyond it callers are told to come back."""
     pairs_max: int = 200_000
-    """Pairs kept in memory; the least recently used without holds leave first."""
+    """Pairs kept in memory; the first loaded without holds leave first."""
     publish_every_s: float = 0.1
     """How often availability is published for readers."""
     report_every_s: float = 1.0
@@ -86,13 +86,19 @@ class StockOwner:
         self._pairs: dict[bytes, Pair] = {}
         self._mailbox: deque[tuple[Sequence[Request], asyncio.Future[list[Answer]]]] = deque()
         self._queued = 0
+        self._stopped = False
         self._arrived = asyncio.Event()
         self._expiry: list[tuple[float, bytes, bytes]] = []
         self._unpublished: set[bytes] = set()
         self.metrics = OwnerMetrics(clocks.monotonic)
 
     async def call(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer every request, in order, after its turn is in Postgres (P3)."""
+        """Answer every request, in order, after its turn is in Postgres (P3).
+
+        Raises Unavailable when the owner has stopped: it was decided or not, ask its successor.
+        """
+        if self._stopped:
+            raise Unavailable(f"owner {self.name} has stopped")
         if self._queued + len(requests) > self._config.queue_max:
             return [Answer(ReserveStatus.BUSY, 0)] * len(requests)
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
@@ -121,8 +127,9 @@ class StockOwner:
         finally:
             for job in side_jobs:
                 job.cancel()
-            await asyncio.gather(*side_jobs, return_exceptions=True)
+            self._stopped = True
             self._refuse_waiting()
+            await asyncio.gather(*side_jobs, return_exceptions=True)
 
     async def _wait_for_work(self) -> None:
         if self._mailbox:
@@ -229,7 +236,11 @@ class StockOwner:
                 turn.expires_at.append(now + request.ttl_s)
                 taken[inventory_id] = taken.get(inventory_id, 0) + request.quantity
             answers.append(Answer(status, pair.available))
+        # Who releases what runs out in this very turn has released it, on a repeat too (P4).
+        released = set(turn.released_ids) if expired else ()
         for reservation_id, inventory_id in expired:
+            if reservation_id in released:
+                continue
             turn.expired_ids.append(reservation_id)
             taken.setdefault(inventory_id, 0)
         for inventory_id, quantity in taken.items():
@@ -294,7 +305,7 @@ class StockOwner:
         if not wanted:
             return
         if len(pairs) + len(wanted) > self._config.pairs_max:
-            self._make_room(len(wanted))
+            self._make_room(len(wanted), {request.inventory_id for request in requests})
         missing = list(wanted)
         for begin in range(0, len(missing), self._config.load_max):
             for pair in await self._journal.load(missing[begin : begin + self._config.load_max]):
@@ -304,14 +315,14 @@ class StockOwner:
                     entry = (hold.expires_at, reservation_id, pair.inventory_id)
                     heapq.heappush(self._expiry, entry)
 
-    def _make_room(self, wanted: int) -> None:
+    def _make_room(self, wanted: int, spared: set[bytes]) -> None:
         """Drop the pairs that were loaded first and hold nothing; they can be loaded again."""
-        idle = [key for key, pair in self._pairs.items() if not pair.holds]
+        idle = [key for key, pair in self._pairs.items() if not pair.holds and key not in spared]
         for key in idle[: max(wanted, self._config.pairs_max // 10)]:
             del self._pairs[key]
 
     async def _settled_before(self, turn: Turn) -> dict[bytes, int]:
-        """Answers for ids of the turn that are in the database and no longer open."""
+        """Answers for ids of the turn that are in the database already, or twice in the turn."""
         seen = await self._journal.find(turn.reservation_ids)
         content = {
             reservation_id: (inventory_id, order_id, quantity)
@@ -323,7 +334,9 @@ class StockOwner:
                 strict=True,
             )
         }
-        answers: dict[bytes, int] = {}
+        # An id that names two reservations within the turn names neither.
+        twice = [one for one, count in Counter(turn.reservation_ids).items() if count > 1]
+        answers: dict[bytes, int] = dict.fromkeys(twice, ReserveStatus.CONFLICT)
         for reservation_id, (status, inventory_id, hold) in seen.items():
             if (inventory_id, hold.order_id, hold.quantity) != content[reservation_id]:
                 answers[reservation_id] = ReserveStatus.CONFLICT
@@ -347,7 +360,11 @@ class StockOwner:
     async def _publish(self) -> None:
         ids, self._unpublished = self._unpublished, set()
         pairs = [self._pairs[one] for one in ids if one in self._pairs]
-        await self._board.publish({(p.variant_id, p.inventory_id): p.available for p in pairs})
+        try:
+            await self._board.publish({(p.variant_id, p.inventory_id): p.available for p in pairs})
+        except BaseException:
+            self._unpublished |= ids
+            raise
 
     async def _report(self) -> None:
         figures = self.metrics.take(self._pairs, len(self._expiry))
