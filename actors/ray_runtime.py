@@ -13,13 +13,12 @@ from typing import Any, cast
 
 import ray
 import structlog
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 
 from actors.caretaker import Caretaker
+from actors.owner_stream import Address, OwnerServer, StreamTransport
 from actors.stock_owner import StockOwner
-from actors.wire import pack_answers, pack_requests, unpack_answers, unpack_requests
 from domain.ports import StaleEpoch, Unavailable
-from domain.stock import Answer, Release, Reserve
 
 NAMESPACE = "doorbuster"
 CARETAKER = "caretaker"
@@ -42,32 +41,29 @@ def _stop_process(reason: str) -> None:
 class _Owner:
     """A stock owner in a process of its own."""
 
-    def __init__(self, name: str, factory: OwnerFactory) -> None:
+    def __init__(self, name: str, factory: OwnerFactory, key: bytes) -> None:
         self._name = name
         self._factory = factory
-        self._starting: asyncio.Task[StockOwner] | None = None
+        self._key = key
+        self._starting: asyncio.Task[Address] | None = None
         self._running: asyncio.Task[None] | None = None
 
-    async def call(self, packed: bytes) -> bytes:
-        """One batch of requests (see actors.wire)."""
-        owner = await self._started()
-        return pack_answers(await owner.call(unpack_requests(packed)))
+    async def ping(self) -> Address:
+        """Alive, and where it listens for its callers."""
+        return await self._started()
 
-    async def ping(self) -> int:
-        """Alive, and which epoch."""
-        return (await self._started()).epoch
-
-    async def _started(self) -> StockOwner:
+    async def _started(self) -> Address:
         if self._starting is None or (self._starting.done() and self._starting.exception()):
             self._starting = asyncio.create_task(self._start())
         return await asyncio.shield(self._starting)
 
-    async def _start(self) -> StockOwner:
+    async def _start(self) -> Address:
         owner = await self._factory(self._name)
         await owner.start()
         self._running = asyncio.create_task(owner.run())
         self._running.add_done_callback(self._ended)
-        return owner
+        own_node = cast("Callable[[], str]", ray.util.get_node_ip_address)  # pyright: ignore[reportUnknownMemberType]
+        return await OwnerServer(owner, self._key).start(own_node())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -91,40 +87,40 @@ class _Caretaker:
         return True
 
     async def _run(self) -> None:
-        transport = RayTransport()
+        finder = OwnerFinder()
 
         async def watch_owners() -> None:
-            await asyncio.gather(*[transport.ping(owner) for owner in self._owners])
+            await asyncio.gather(*[finder.wake(owner) for owner in self._owners])
 
         caretaker = await self._factory(watch_owners)
         await caretaker.run()
 
 
-class RayTransport:
-    """OwnerTransport over Ray: one actor call per batch."""
+class OwnerFinder:
+    """Finds owners by name, through Ray."""
 
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}
 
-    async def call(self, owner: str, requests: list[Reserve | Release]) -> list[Answer]:
-        """Answers in order. Raises Unavailable when the owner did not answer."""
-        try:
-            packed: bytes = await self._handle(owner).call.remote(pack_requests(requests))
-        except RayActorError as error:
-            self._handles.pop(owner, None)
-            raise Unavailable(f"owner {owner}: {type(error).__name__}") from error
-        except (RayError, ValueError) as error:
-            raise Unavailable(f"owner {owner}: {type(error).__name__}") from error
-        return unpack_answers(packed)
+    async def address(self, owner: str) -> Address:
+        """Where the owner listens; wakes it up if it has just been restarted.
 
-    async def ping(self, owner: str) -> bool:
-        """True if the owner is alive; waking it up if it has just been restarted."""
+        Raises Unavailable when it does not answer in time.
+        """
         try:
             async with asyncio.timeout(PING_TIMEOUT_S):
-                await self._handle(owner).ping.remote()
+                host, port = await self._handle(owner).ping.remote()
         except (RayError, ValueError, TimeoutError) as error:
             self._handles.pop(owner, None)
-            _log.warning("owner_not_reached", owner=owner, reason=type(error).__name__)
+            raise Unavailable(f"owner {owner}: {type(error).__name__}") from error
+        return host, port
+
+    async def wake(self, owner: str) -> bool:
+        """True if the owner is alive."""
+        try:
+            await self.address(owner)
+        except Unavailable as error:
+            _log.warning("owner_not_reached", owner=owner, reason=str(error))
             return False
         return True
 
@@ -136,14 +132,15 @@ class RayTransport:
         return handle
 
 
-def start_actors(
-    owners: tuple[str, ...], owner_factory: OwnerFactory, caretaker_factory: CaretakerFactory
-) -> None:
-    """Start the pool and the caretaker, or find them running, and wait until they answer.
+def ray_transport(key: bytes) -> StreamTransport:
+    """OwnerTransport to owners that are Ray actors."""
+    return StreamTransport(OwnerFinder().address, key)
 
-    They outlive who starts them, and Ray starts them again when their process dies.
-    """
-    options: dict[str, Any] = {
+
+def _options(name: str) -> dict[str, Any]:
+    """They outlive who starts them, and Ray starts them again when their process dies."""
+    return {
+        "name": name,
         "namespace": NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
@@ -152,11 +149,22 @@ def start_actors(
         "num_cpus": _CPUS,
         "max_concurrency": _CALLS_AT_ONCE_MAX,
     }
-    owner_actor, caretaker_actor = ray.remote(_Owner), ray.remote(_Caretaker)
+
+
+def start_owners(owners: tuple[str, ...], factory: OwnerFactory, key: bytes) -> None:
+    """Start the pool, or find it running, and wait until every owner answers.
+
+    `key` (KEY_BYTES bytes) is what callers of the owners' streams have to show.
+    """
+    actor = ray.remote(_Owner)
     handles: list[Any] = [
-        owner_actor.options(name=name, **options).remote(name, owner_factory) for name in owners
+        actor.options(**_options(name)).remote(name, factory, key) for name in owners
     ]
-    handles.append(
-        caretaker_actor.options(name=CARETAKER, **options).remote(caretaker_factory, owners)
-    )
     ray.get([handle.ping.remote() for handle in handles], timeout=START_TIMEOUT_S)
+
+
+def start_caretaker(owners: tuple[str, ...], factory: CaretakerFactory) -> None:
+    """Start the caretaker, or find it running, and wait until it answers."""
+    actor = ray.remote(_Caretaker)
+    handle: Any = actor.options(**_options(CARETAKER)).remote(factory, owners)
+    ray.get(handle.ping.remote(), timeout=START_TIMEOUT_S)

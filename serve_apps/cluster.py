@@ -18,7 +18,7 @@ import ray
 import structlog
 from ray import serve
 
-from actors.ray_runtime import NAMESPACE, start_actors
+from actors.ray_runtime import NAMESPACE, start_caretaker, start_owners
 from actors.routing import pool_names
 from serve_apps.composition import build_caretaker, build_owner
 from serve_apps.deployments import APPLICATIONS, ROUTES
@@ -61,7 +61,9 @@ def start_ray(settings: Settings) -> None:
 
 def deploy(settings: Settings) -> None:
     """Start actors and applications; returns when all of them run."""
-    start_actors(pool_names(settings.stock_owners), build_owner, build_caretaker)
+    owners = pool_names(settings.stock_owners)
+    start_owners(owners, build_owner, settings.stream_key())
+    start_caretaker(owners, build_caretaker)
     serve.start(
         proxy_location="EveryNode",
         http_options={"host": settings.host, "port": settings.port},

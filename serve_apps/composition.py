@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from actors.caretaker import Caretaker
 from actors.checkout import Checkout, CheckoutConfig
 from actors.outbox_relay import OutboxRelay
-from actors.ray_runtime import RayTransport
+from actors.ray_runtime import ray_transport
 from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing, pool_names
 from actors.stock_client import OwnerTransport, StockClient
@@ -83,7 +83,8 @@ class Parts:
     def stock_client(self, transport: OwnerTransport | None = None) -> StockClient:
         """A client of the owners' pool."""
         routing = Routing(pool_names(self.settings.stock_owners))
-        return StockClient(transport or RayTransport(), routing, monotonic=time.monotonic)
+        transport = transport or ray_transport(self.settings.stream_key())
+        return StockClient(transport, routing, monotonic=time.monotonic)
 
     def saga(self, stock: StockClient) -> Checkout:
         """The checkout over these parts."""

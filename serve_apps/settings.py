@@ -56,6 +56,10 @@ class Settings(BaseSettings):
         """True if the shop brings its own Postgres."""
         return not self.database_url
 
+    def stream_key(self) -> bytes:
+        """The key that callers of the stock owners' streams show."""
+        return hashlib.sha256(b"owner stream" + self.signing_key()).digest()
+
     def signing_key(self) -> bytes:
         """The key that tokens are signed with; made and kept in `home` if none is set."""
         if self.secret:
