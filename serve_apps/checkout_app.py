@@ -36,7 +36,6 @@ from serve_apps.http import (
     Problem,
     RequestModel,
     ShortText,
-    Text,
     add_hot_route,
     field_problem,
     json_response,
@@ -67,7 +66,7 @@ class PaymentMethod(RequestModel):
     """What pays: a token of the payment provider, never a card number."""
 
     type: Literal["card"]
-    card_id: Annotated[Text, StringConstraints(pattern=r"^card_[A-Za-z0-9_]{1,100}$")]
+    card_id: Annotated[str, StringConstraints(pattern=r"^card_[A-Za-z0-9_]{1,100}$")]
 
 
 class CheckoutRequest(RequestModel):

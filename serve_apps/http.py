@@ -111,7 +111,12 @@ def _without_nul(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-ShortText = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+# The constraints come first: after the validator they would see the text before it is stripped.
+ShortText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+    AfterValidator(_without_nul),
+]
 
 
 class RequestModel(BaseModel):
