@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT_BYTES = 64 * 1024
 PROBLEM_JSON = "application/problem+json"
+LENGTH_DIGITS_MAX = 18
 ERRORS_SHOWN_MAX = 20
 M = TypeVar("M", bound=BaseModel)
 _log = structlog.get_logger(__name__)
@@ -181,7 +182,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
+            if name == b"content-length" and not self._fits(value):
                 await problem_response(self._too_large())(scope, receive, send)
                 return
         received = 0
@@ -195,6 +196,15 @@ class BodyLimit:
             return message
 
         await self._app(scope, counting_receive, send)
+
+    def _fits(self, length: bytes) -> bool:
+        # Python refuses to read numbers of thousands of digits.
+        digits = length.lstrip(b"0")
+        return (
+            length.isdigit()
+            and len(digits) <= LENGTH_DIGITS_MAX
+            and int(digits or b"0") <= self._limit
+        )
 
     def _too_large(self) -> Problem:
         return Problem("too_large", f"the body is over {self._limit} bytes; send less at once")
