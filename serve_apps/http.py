@@ -26,6 +26,7 @@ BODY_LIMIT_BYTES = 64 * 1024
 PROBLEM_JSON = "application/problem+json"
 LENGTH_DIGITS_MAX = 18
 ERRORS_SHOWN_MAX = 20
+FIELD_NAME_SHOWN_MAX = 80  # characters; who sends a longer one knows it by its beginning
 M = TypeVar("M", bound=BaseModel)
 _log = structlog.get_logger(__name__)
 
@@ -131,7 +132,7 @@ def _field_name(path: tuple[Any, ...]) -> str:
     found_in, *names = path or ("body",)
     if found_in not in ("body", "query", "path", "header"):
         names = [found_in, *names]
-    return ".".join(str(name) for name in names) or "body"
+    return ".".join(str(name)[:FIELD_NAME_SHOWN_MAX] for name in names) or "body"
 
 
 def validation_problem(errors: list[dict[str, Any]]) -> Problem:
