@@ -37,13 +37,15 @@ class Identities:
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise _unauthorized("this is not a bearer token")
         token = token.strip()
         known = self._known.get(token)
         if known is not None:
             return known
         name, _, signature = token.partition(".")
         genuine = hmac.compare_digest(self._sign(name).encode(), signature.encode())
-        if scheme.lower() != "bearer" or not genuine:
+        if not genuine:
             raise _unauthorized("this token is not valid")
         try:
             user_id = ids.decode(PREFIX, name)
@@ -58,7 +60,7 @@ class Identities:
         """The customer; the Problem `unauthorized` without one."""
         user_id = self.customer(request)
         if user_id is None:
-            raise _unauthorized("send the token that came with the first cart")
+            raise _unauthorized("this needs a token")
         return user_id
 
     def _sign(self, name: str) -> str:
@@ -68,4 +70,5 @@ class Identities:
 
 def _unauthorized(detail: str) -> Problem:
     headers = {"WWW-Authenticate": 'Bearer realm="doorbuster"'}
-    return Problem("unauthorized", f"{detail} as Authorization: Bearer …", headers=headers)
+    whole = f"{detail}; send the one that came with the first cart as Authorization: Bearer …"
+    return Problem("unauthorized", whole, headers=headers)
