@@ -93,7 +93,10 @@ def json_response(
 ) -> Response:
     """A JSON answer."""
     return Response(
-        orjson.dumps(content), status_code=status, media_type="application/json", headers=headers
+        orjson.dumps(content, option=orjson.OPT_UTC_Z),
+        status_code=status,
+        media_type="application/json",
+        headers=headers,
     )
 
 
