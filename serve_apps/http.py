@@ -19,7 +19,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -227,11 +227,24 @@ async def _on_validation(_request: Request, error: Exception) -> Response:
     return problem_response(validation_problem(list(error.errors())))
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kinds = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return problem_response(_method_problem(request))
+    kinds = {404: "not_found", 413: "too_large"}
     kind = kinds.get(error.status_code, "validation")
     return problem_response(Problem(kind, str(error.detail), headers=error.headers))
+
+
+def _method_problem(request: Request) -> Problem:
+    """A 405 that names the methods of all routes of the path, not only of the first."""
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= getattr(route, "methods", None) or set()
+    methods = ", ".join(sorted(allowed))
+    detail = f"{request.method[:20]} is not available here; use {methods}"
+    return Problem("method_not_allowed", detail, headers={"Allow": methods})
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
