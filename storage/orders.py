@@ -19,6 +19,7 @@ from domain.orders import (
     RecordedOrder,
     StoredOrder,
 )
+from domain.ports import Unavailable
 from storage.sql import load
 from storage.stock_journal import reach
 
@@ -55,6 +56,8 @@ class PostgresOrderBook:
         keys = [draft.idempotency_key for draft in drafts]
         rows = await reach(lambda: self._pool.fetch(_SQL["by_keys"], users, keys))
         by_position = {row["position"]: _recorded(row) for row in rows}
+        if len(by_position) < len(drafts):
+            raise Unavailable("the order of an idempotency key was withdrawn meanwhile; try again")
         return [by_position[position] for position in range(1, len(drafts) + 1)]
 
     async def confirm(self, confirmations: Sequence[tuple[UUID, OutboxEvent]]) -> list[str]:
@@ -69,7 +72,7 @@ class PostgresOrderBook:
                 [_json(event.data) for event in events],
             )
         )
-        return _statuses(ids, rows)
+        return await self._statuses(ids, rows)
 
     async def note_fraud(self, scores: Sequence[tuple[UUID, float, str, tuple[str, ...]]]) -> None:
         ids, risks, actions, flags = zip(*scores, strict=True)
@@ -81,7 +84,16 @@ class PostgresOrderBook:
         problems = [_json(problem) for _, problem, _ in failures]
         payments = [payment for _, _, payment in failures]
         rows = await reach(lambda: self._pool.fetch(_SQL["fail"], ids, problems, payments))
-        return _statuses(ids, rows)
+        return await self._statuses(ids, rows)
+
+    async def _statuses(self, ids: Sequence[UUID], rows: Sequence[asyncpg.Record]) -> list[str]:
+        """Each order's status; asked for again where the statement could not see the newest."""
+        by_id = {row["order_id"]: row["status"] for row in rows}
+        unseen = [order_id for order_id, status in by_id.items() if status is None]
+        if unseen:
+            fresh = await reach(lambda: self._pool.fetch(_SQL["statuses"], unseen))
+            by_id |= {row["order_id"]: row["status"] for row in fresh}
+        return [by_id.get(order_id) or "unknown" for order_id in ids]
 
     async def withdraw(self, order_ids: Sequence[UUID]) -> None:
         ids = list(order_ids)
@@ -174,11 +186,6 @@ def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
         [d.payment_token for d in drafts],
         [d.gateway for d in drafts],
     ]
-
-
-def _statuses(ids: Sequence[UUID], rows: Sequence[asyncpg.Record]) -> list[str]:
-    by_id = {row["order_id"]: row["status"] for row in rows}
-    return [by_id.get(order_id) or "unknown" for order_id in ids]
 
 
 def _totals(row: asyncpg.Record) -> dict[str, Any]:

@@ -91,11 +91,14 @@ WITH wanted AS (
     RETURNING o.order_id
 )
 SELECT w.order_id,
+       -- None where the order moved on while this statement waited for its lock: the status
+       -- that is seen here is older than that, and `statuses` is asked.
        CASE WHEN c.order_id IS NOT NULL THEN 'confirmed'
-            WHEN o.status = 'pending' THEN 'not_held'
-            ELSE o.status::text END AS status
+            WHEN p.order_id IS NOT NULL THEN 'not_held'
+            WHEN o.status <> 'pending' THEN o.status::text END AS status
 FROM wanted w
 LEFT JOIN confirmed c USING (order_id)
+LEFT JOIN pending p USING (order_id)
 LEFT JOIN orders o ON o.order_id = w.order_id
 
 -- name: note_fraud
@@ -120,10 +123,15 @@ WITH wanted AS (
     FROM wanted w JOIN pending USING (order_id) WHERE p.order_id = w.order_id
 )
 SELECT w.order_id,
-       CASE WHEN f.order_id IS NOT NULL THEN 'failed' ELSE o.status::text END AS status
+       -- None as in `confirm`.
+       CASE WHEN f.order_id IS NOT NULL THEN 'failed'
+            WHEN o.status <> 'pending' THEN o.status::text END AS status
 FROM wanted w
 LEFT JOIN failed f USING (order_id)
 LEFT JOIN orders o ON o.order_id = w.order_id
+
+-- name: statuses
+SELECT order_id, status::text AS status FROM orders WHERE order_id = ANY ($1::uuid[])
 
 -- name: withdraw
 WITH gone AS (
