@@ -162,8 +162,8 @@ class MemoryJournal:
 
     def _reserve(self, turn: Turn) -> None:
         columns = (turn.order_ids, turn.reserved_pairs, turn.quantities, turn.expires_at)
-        for reservation_id, *content in zip(turn.reservation_ids, *columns, strict=True):
-            self.reservations[reservation_id] = Reservation(*content, created_at=self._unix())
+        for one, order, pair, quantity, until in zip(turn.reservation_ids, *columns, strict=True):
+            self.reservations[one] = Reservation(order, pair, quantity, until, self._unix())
         for inventory_id, taken in zip(turn.pair_ids, turn.pair_taken, strict=True):
             row = self.rows[inventory_id]
             row.quantity -= taken
