@@ -33,33 +33,26 @@ _AUTHORIZE = """
     WITH asked AS (
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
             AS a (transaction_id, amount_minor, currency, decline_code)
-    ), fresh AS (
-        INSERT INTO simulated_provider.charges
-            (transaction_id, amount_minor, currency, status, decline_code)
-        SELECT transaction_id, amount_minor, currency,
-               CASE WHEN decline_code IS NULL THEN 'authorized' ELSE 'declined' END, decline_code
-        FROM asked
-        ON CONFLICT (transaction_id) DO NOTHING
-        RETURNING *
     )
-    SELECT transaction_id, status, amount_minor, currency, decline_code FROM fresh
-    UNION ALL
-    SELECT c.transaction_id, c.status, c.amount_minor, c.currency, c.decline_code
-    FROM simulated_provider.charges c JOIN asked USING (transaction_id)
+    INSERT INTO simulated_provider.charges
+        (transaction_id, amount_minor, currency, status, decline_code)
+    SELECT transaction_id, amount_minor, currency,
+           CASE WHEN decline_code IS NULL THEN 'authorized' ELSE 'declined' END, decline_code
+    FROM asked
+    ON CONFLICT (transaction_id) DO NOTHING
+    RETURNING transaction_id, status, amount_minor, currency, decline_code
 """
 # One statement for every later step: from the states it may start in to the one it ends in.
 _MOVE = """
-    WITH moved AS (
-        UPDATE simulated_provider.charges SET status = $2, updated_at = now()
-        WHERE transaction_id = ANY ($1::text[]) AND status = ANY ($3::text[])
-        RETURNING transaction_id, status, amount_minor, currency, decline_code
-    )
-    SELECT * FROM moved
-    UNION ALL
+    UPDATE simulated_provider.charges SET status = $2, updated_at = now()
+    WHERE transaction_id = ANY ($1::text[]) AND status = ANY ($3::text[])
+    RETURNING transaction_id, status, amount_minor, currency, decline_code
+"""
+# What a step left as it was is read afterwards, never in the same statement: one that had to
+# wait for another call of the same charge would still see the state before it.
+_UNMOVED = """
     SELECT transaction_id, status, amount_minor, currency, decline_code
-    FROM simulated_provider.charges c
-    WHERE transaction_id = ANY ($1::text[])
-      AND NOT EXISTS (SELECT 1 FROM moved m WHERE m.transaction_id = c.transaction_id)
+    FROM simulated_provider.charges WHERE transaction_id = ANY ($1::text[])
 """
 _TOMBSTONE = """
     INSERT INTO simulated_provider.charges (transaction_id, amount_minor, currency, status)
@@ -69,6 +62,7 @@ _TOMBSTONE = """
 _ALL = "SELECT transaction_id, status, amount_minor, currency FROM simulated_provider.charges"
 _UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 _UNREACHABLE += (asyncpg.OperatorInterventionError, asyncpg.InternalClientError)
+_UNREACHABLE += (asyncpg.TransactionRollbackError, asyncpg.InsufficientResourcesError)
 
 
 class SimulatedProvider:
@@ -145,14 +139,24 @@ class SimulatedProvider:
                 [DECLINES.get(charge.payment_token) for charge in charges],
             )
         )
-        return _in_order([charge.transaction_id for charge in charges], rows)
+        return await self._with_unmoved([charge.transaction_id for charge in charges], rows)
 
     async def _capture_many(self, ids: list[str]) -> list[ChargeState]:
         return await self._move(ids, "captured", ["authorized"])
 
     async def _move(self, ids: list[str], to: str, from_: list[str]) -> list[ChargeState]:
         rows = await self._reach(lambda: self._pool.fetch(_MOVE, ids, to, from_))
-        return _in_order(ids, rows)
+        return await self._with_unmoved(ids, rows)
+
+    async def _with_unmoved(
+        self, ids: list[str], moved: Sequence[asyncpg.Record]
+    ) -> list[ChargeState]:
+        seen = {row["transaction_id"] for row in moved}
+        unmoved = [one for one in ids if one not in seen]
+        if not unmoved:
+            return _in_order(ids, moved)
+        rest = await self._reach(lambda: self._pool.fetch(_UNMOVED, unmoved))
+        return _in_order(ids, [*moved, *rest])
 
     async def _reach(self, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
