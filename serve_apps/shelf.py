@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -16,6 +16,7 @@ import structlog
 from actors.coalescer import Coalescer
 from domain.catalog import ListedProduct, ListedVariant
 from storage.catalog import CatalogRepository
+from storage.stock_journal import reach
 
 _log = structlog.get_logger(__name__)
 KEPT_MAX = 200_000
@@ -26,7 +27,10 @@ Listed = tuple[ListedProduct, ListedVariant]
 
 
 class Shelf:
-    """Products by id, and variants with their product."""
+    """Products by id, and variants with their product.
+
+    Raises Unavailable for what is not kept while Postgres cannot be reached.
+    """
 
     def __init__(self, catalog: CatalogRepository) -> None:
         self._catalog = catalog
@@ -39,6 +43,7 @@ class Shelf:
             self._load_variants, batch_max=_BATCH_MAX
         )
         self._xmin: int | None = None
+        self._refreshes = 0
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -52,6 +57,15 @@ class Shelf:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
+
+    async def refresh(self) -> None:
+        """Take over what has changed since the last look."""
+        changed, self._xmin = await self._catalog.changed_since(self._xmin)
+        self._refreshes += 1
+        for product in changed:
+            if product.product_id in self._products:
+                self._drop(product.product_id)
+                self._keep([product])
 
     async def product(self, product_id: UUID) -> ListedProduct | None:
         """An active product, or None."""
@@ -74,12 +88,28 @@ class Shelf:
         return found
 
     async def _load_products(self, ids: list[UUID]) -> list[ListedProduct | None]:
-        self._keep(await self._catalog.by_ids(list(set(ids))))
-        return [self._products.get(one) for one in ids]
+        found = await self._load(lambda: self._catalog.by_ids(list(set(ids))))
+        by_id = {product.product_id: product for product in found}
+        return [by_id.get(one) for one in ids]
 
     async def _load_variants(self, ids: list[UUID]) -> list[Listed | None]:
-        self._keep(await self._catalog.by_variant_ids(list(set(ids))))
-        return [self._variants.get(one) for one in ids]
+        found = await self._load(lambda: self._catalog.by_variant_ids(list(set(ids))))
+        by_id: dict[UUID, Listed] = {
+            variant.variant_id: (product, variant)
+            for product in found
+            for variant in product.variants
+        }
+        return [by_id.get(one) for one in ids]
+
+    async def _load(
+        self, read: Callable[[], Awaitable[list[ListedProduct]]]
+    ) -> list[ListedProduct]:
+        refreshes = self._refreshes
+        active = [product for product in await reach(read) if product.status == "active"]
+        # A change that was handled meanwhile may be newer than what was read.
+        if refreshes == self._refreshes:
+            self._keep(active)
+        return active
 
     def _keep(self, products: Sequence[ListedProduct]) -> None:
         if len(self._variants) > KEPT_MAX:
@@ -101,11 +131,6 @@ class Shelf:
         while True:
             await asyncio.sleep(REFRESH_EVERY_S)
             try:
-                changed, self._xmin = await self._catalog.changed_since(self._xmin)
+                await self.refresh()
             except Exception as error:
                 _log.warning("shelf_not_refreshed", reason=repr(error))
-                continue
-            for product in changed:
-                if product.product_id in self._products:
-                    self._drop(product.product_id)
-                    self._keep([product])
