@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from actors.coalescer import Coalescer, Overloaded
+from actors.coalescer import Overloaded
 from domain import ids
 from domain.cart import LINE_QUANTITY_MAX, Refusal, choose_variant
 from domain.money import to_wire
