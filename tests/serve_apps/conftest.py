@@ -95,9 +95,10 @@ CATALOG = (
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
     """What `condition` gives once it is true; fails when that takes too long."""
     async with asyncio.timeout(WAIT_MAX_S):
-        while not (met := await condition()):
+        while True:
+            if met := await condition():
+                return met
             await asyncio.sleep(0.002)
-    return met
 
 
 def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class ByPath(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         asked = request.url.path
         for path, door in self._doors:
-            if path == "/" or asked == path or asked.startswith(f"{path}/"):
+            if path in ("/", asked) or asked.startswith(f"{path}/"):
                 return await door.handle_async_request(request)
         raise AssertionError("the site answers every path")
 
