@@ -232,7 +232,8 @@ class Checkout:
             state = await self._ask(lambda: self._provider.capture(draft.transaction_id))
         if state.status != "captured":
             code = state.decline_code or "payment_cancelled"
-            payment = "declined" if state.status == "declined" else "voided"
+            # Refunded: recovery was here before and gave the money back.
+            payment = state.status if state.status in ("declined", "refunded") else "voided"
             return await self._unwind(draft, held, _declined(code), payment=payment)
         event = confirmed_event(self._new_id(), draft.order_id, draft.total_minor, draft.currency)
         status = await self._confirming.submit((draft.order_id, event))

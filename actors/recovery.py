@@ -17,6 +17,7 @@ import structlog
 
 from actors.stock_client import StockClient
 from domain.orders import PendingOrder, confirmed_event
+from domain.payments import ChargeState
 from domain.ports import OrderBook, PaymentProvider, StockSweep
 from domain.stock import Release, ReleaseStatus
 
@@ -91,23 +92,25 @@ class Recovery:
         charge = await self._provider.lookup(order.transaction_id)
         if charge is not None and charge.status == "authorized":
             charge = await self._provider.capture(order.transaction_id)
-        if charge is not None and charge.status == "captured":
-            event = confirmed_event(
-                self._new_id(), order.order_id, order.total_minor, order.currency
-            )
-            [status] = await self._orders.confirm([(order.order_id, event)])
-            if status == "confirmed":
-                self.finished_total += 1
-                _log.info("order_finished_by_recovery", order_id=str(order.order_id))
-                return
-            if status != "not_held":
-                return  # its own saga was faster
-        await self._unwind(order)
-
-    async def _unwind(self, order: PendingOrder) -> None:
-        charge = await self._provider.void(order.transaction_id)
+        if charge is None or charge.status != "captured":
+            # From here on it cannot be made. It may have been taken since we looked, though.
+            charge = await self._provider.void(order.transaction_id)
         if charge.status == "captured":
+            if not await self._lost_its_hold(order):
+                return
             charge = await self._provider.refund(order.transaction_id)
+        await self._unwind(order, charge)
+
+    async def _lost_its_hold(self, order: PendingOrder) -> bool:
+        """Confirm a paid order; True if it is not to be had and nobody else has settled it."""
+        event = confirmed_event(self._new_id(), order.order_id, order.total_minor, order.currency)
+        [status] = await self._orders.confirm([(order.order_id, event)])
+        if status == "confirmed":
+            self.finished_total += 1
+            _log.info("order_finished_by_recovery", order_id=str(order.order_id))
+        return status == "not_held"
+
+    async def _unwind(self, order: PendingOrder, charge: ChargeState) -> None:
         [status] = await self._orders.fail([(order.order_id, INTERRUPTED, charge.status)])
         if status != "failed":
             return
