@@ -29,6 +29,7 @@ import orjson
 import psutil
 import structlog
 
+from serve_apps.port_blocks import BLOCK_SIZE, claim, claim_block, is_free
 from serve_apps.settings import Settings
 from storage.embedded import EmbeddedPostgres, EmbeddedRedis, socket_folder
 from storage.postgres import migrate
@@ -39,7 +40,6 @@ CLUSTER_STOP_TIMEOUT_S = 10.0
 WATCH_EVERY_S = 0.1
 RESTART_PAUSE_S = 1.0
 RESTART_PAUSE_MAX_S = 30.0
-_PORT_BLOCK = 100  # ports that one shop's replicas may listen on
 _log = structlog.get_logger(__name__)
 
 # Set before Ray starts, for the driver and every worker (each is explained in
@@ -178,6 +178,7 @@ class Supervisor:
         self._prepare = prepare
         self._stop = threading.Event()
         self._cluster: subprocess.Popen[bytes] | None = None
+        self._ports_from = 0
 
     def stop(self) -> None:
         """Ask the shop to stop; `run` returns when it has."""
@@ -192,9 +193,11 @@ class Supervisor:
         with hold(self._home):
             os.environ[MARK] = str(self._home)
             end_leftovers(self._home)
-            _check_port(self._settings)
             try:
-                with servers(self._settings) as (settings, embedded):
+                with (
+                    _claimed_ports(self._settings.port) as self._ports_from,
+                    servers(self._settings) as (settings, embedded),
+                ):
                     self._prepare(settings)
                     self._write_run_file(settings)
                     self._watch(settings, embedded)
@@ -223,7 +226,9 @@ class Supervisor:
     def _start_cluster(self, settings: Settings) -> None:
         """Ray and all on it, in a process of its own; what is left of an earlier one goes first."""
         self._end_ray()
-        environment = os.environ | RAY_ENVIRONMENT | _ports() | _shop_environment(settings)
+        environment = (
+            os.environ | RAY_ENVIRONMENT | _ports(self._ports_from) | _shop_environment(settings)
+        )
         log = (self._home / "logs" / "shop.log").open("ab")
         with log:
             self._cluster = subprocess.Popen(
@@ -292,40 +297,35 @@ def _shop_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
-
-
-def _ports() -> dict[str, str]:
-    """Ports for HAProxy's own pages and the replicas, so that two shops fit one machine."""
+def _ports(low: int) -> dict[str, str]:
+    """Ports for HAProxy's own pages, and for the replicas the block that begins with `low`."""
     with socket.socket() as one, socket.socket() as two:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
         stats, metrics = one.getsockname()[1], two.getsockname()[1]
-    for low in range(30_000, 32_700, _PORT_BLOCK):
-        if all(_is_free(port) for port in range(low, low + 12)):
-            break
-    else:
-        raise RuntimeError("no free block of ports between 30000 and 32700; stop another shop")
     return {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(low),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(low + _PORT_BLOCK - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(low + BLOCK_SIZE - 1),
     }
 
 
-def _check_port(settings: Settings) -> None:
-    if not _is_free(settings.port):
-        raise RuntimeError(
-            f"port {settings.port} is in use by another program; choose one with --port"
-        )
+@contextlib.contextmanager
+def _claimed_ports(port: int) -> Iterator[int]:
+    """The shop's own port and a block for its replicas, where the block begins."""
+    front = claim(port)
+    try:
+        if front is None or not is_free(port):
+            raise RuntimeError(f"port {port} is in use by another program; choose one with --port")
+        block = claim_block()
+        try:
+            yield block.low
+        finally:
+            block.release()
+    finally:
+        if front is not None:
+            front.release()
 
 
 def wait_until_ready(home: Path, *, alive: Callable[[], bool], timeout_s: float) -> RunFile:
