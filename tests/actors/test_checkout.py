@@ -25,8 +25,8 @@ def _statuses(shop: MemoryShop) -> list[str]:
 
 async def _given_back(shop: MemoryShop) -> None:
     """What is given back after the answer is on its way when the owner has nothing to do."""
-    while shop.parts.stock.queued or "active" in _statuses(shop):
-        await asyncio.sleep(0)  # noqa: ASYNC110 - every step of it is another task's
+    while shop.parts.stock.queued or "active" in _statuses(shop):  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def test_an_order_is_reserved_paid_and_confirmed(shop: MemoryShop) -> None:
