@@ -27,7 +27,7 @@ def pack_requests(requests: Sequence[Reserve | Release]) -> bytes:
                 request.order_id,
                 request.inventory_id,
                 request.quantity if abs(request.quantity) <= _QUANTITY_MAX else 0,
-                max(request.ttl_s, 0.0),
+                request.ttl_s if request.ttl_s >= 0 else 0.0,  # NaN too: it would read as a release
             )
             for request in requests
         ]
