@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors.caretaker import Caretaker, CaretakerConfig
+from domain.ports import Unavailable
+from tests.actors.memory import MemoryMetrics
+from tests.actors.shops import MemoryShop, an_order
+
+pytestmark = pytest.mark.asyncio
+AT_ONCE = CaretakerConfig(
+    relay_every_s=0,
+    recover_every_s=0,
+    sweep_every_s=0,
+    watch_every_s=0,
+    report_every_s=0,
+    pause_after_failure_s=0,
+)
+
+
+async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
+    shop, metrics, looks = MemoryShop(), MemoryMetrics(), 0
+    watched = asyncio.Event()
+
+    async def watch_owners() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise Unavailable("nobody there")
+        if looks == 2:
+            raise RuntimeError("something that nobody thought of")
+        watched.set()
+
+    async with shop.open() as parts:
+        await parts.checkout.run(*an_order([(1, [shop.pair(5)])]))
+        caretaker = Caretaker(
+            recovery=parts.recovery,
+            relay=parts.relay,
+            watch_owners=watch_owners,
+            metrics=metrics,
+            config=AT_ONCE,
+        )
+        running = asyncio.create_task(caretaker.run())
+        await watched.wait()
+        while metrics.shown.get(("caretaker", "caretaker"), {}).get("published_total") != 1:
+            metrics.changed.clear()
+            await metrics.changed.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert len(shop.bus.events) == 1
