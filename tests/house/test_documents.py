@@ -15,6 +15,7 @@ from serve_apps.supervisor import RAY_ENVIRONMENT
 from tests.house.test_house_rules import ROOT, tracked
 
 REASON_LENGTH_MIN = 20
+_DOCUMENT = re.compile(r"(?<![\w/.*])((?:docs/[\w/-]+|[A-Z]{4,})\.md)\b")
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
 _FILE = re.compile(r"`((?:actors|domain|gateways|serve_apps|sim|storage|benchmarks)/[\w./-]+)`")
 
@@ -102,3 +103,14 @@ def test_links_and_file_names_lead_somewhere(document: Path) -> None:
     lost = [link for link in _LINK.findall(text) if not (folder / link).exists()]
     lost += [name for name in _FILE.findall(text) if not (ROOT / name).exists()]
     assert not lost, f"{document} names what is not there: {lost}"
+
+
+def test_code_names_documents_that_exist() -> None:
+    lost = [
+        f"{path}: {name}"
+        for path in tracked()
+        if path.suffix in (".py", ".sql", ".js", ".yaml", ".toml")
+        for name in _DOCUMENT.findall((ROOT / path).read_text())
+        if not (ROOT / name).exists()
+    ]
+    assert not lost, f"name a document of the repository: {lost}"
