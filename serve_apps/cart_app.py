@@ -6,24 +6,24 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import uuid_utils
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from actors.coalescer import Coalescer, Overloaded
-from actors.coalescer import Overloaded
 from domain import ids
 from domain.cart import LINE_QUANTITY_MAX, Refusal, choose_variant
 from domain.money import to_wire
 from domain.ports import Unavailable
 from serve_apps.http import (
+    HotApp,
     Problem,
     RequestModel,
     ShortText,
     add_hot_route,
     field_problem,
     json_response,
+    problem_answers,
     read_body,
 )
 from serve_apps.identity import Identities
@@ -58,6 +58,8 @@ class SetQuantity(RequestModel):
     """The units that a line shall have; 0 removes it."""
 
     quantity: Annotated[int, Field(ge=0, le=LINE_QUANTITY_MAX)]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"quantity": 2}]})
 
 
 class CartItem(BaseModel):
@@ -178,7 +180,7 @@ def _decoded(prefix: str, field: str, text: str) -> UUID:
         raise field_problem(field, f"is not an id of the form {prefix}_…") from None
 
 
-def add_cart_routes(app: FastAPI) -> None:
+def add_cart_routes(app: HotApp) -> None:
     """The cart's routes, over the CartService at `app.state.carts`."""
 
     def service(request: Request) -> CartService:
@@ -226,13 +228,23 @@ def add_cart_routes(app: FastAPI) -> None:
         problems=(*problems, "busy"),
     )
 
-    @app.get("/api/v1/cart", summary="Look at the cart", response_model=None)
+    @app.get(
+        "/api/v1/cart",
+        summary="Look at the cart",
+        response_model=CartView,
+        responses=problem_answers("unauthorized", "busy"),
+    )
     async def look(request: Request) -> Response:
         carts = service(request)
         user_id = carts.identities.required(request)
         return json_response(await _kept(carts.look(user_id)))
 
-    @app.delete("/api/v1/cart/items/{variant_id}", summary="Remove a line", response_model=None)
+    @app.delete(
+        "/api/v1/cart/items/{variant_id}",
+        summary="Remove a line",
+        response_model=CartView,
+        responses=problem_answers("unauthorized", "validation", "busy"),
+    )
     async def remove(request: Request, variant_id: str) -> Response:
         carts = service(request)
         user_id = carts.identities.required(request)

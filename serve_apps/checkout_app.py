@@ -6,13 +6,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import uuid_utils
-from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,21 +27,29 @@ from actors.checkout import (
 from actors.coalescer import Coalescer, Overloaded
 from domain import ids, pricing, shipping
 from domain.cart import Refusal
-from domain.money import to_wire
-from domain.orders import OrderDraft, OrderLine, RecordedOrder, StoredOrder
+from domain.orders import OrderDraft, OrderLine, RecordedOrder
 from domain.ports import OrderBook, Unavailable
 from serve_apps.checkout_metrics import CheckoutMetrics
 from serve_apps.http import (
+    HotApp,
     Problem,
     RequestModel,
     ShortText,
     add_hot_route,
     field_problem,
     json_response,
+    problem_answers,
     problem_response,
     read_body,
 )
 from serve_apps.identity import Identities
+from serve_apps.order_answers import (
+    CheckoutAnswer,
+    OrderAnswer,
+    confirmed_view,
+    failure_problem,
+    order_view,
+)
 from serve_apps.shelf import Listed, Shelf
 from storage.carts import Cart, CartRepository
 
@@ -97,20 +104,6 @@ class CheckoutRequest(RequestModel):
             ]
         }
     )
-
-
-class CheckoutAnswer(BaseModel):
-    """A confirmed order."""
-
-    order_id: str
-    status: Literal["confirmed"]
-    total: float = Field(description="the goods; tax and shipping come on top")
-    tax: float
-    shipping: float
-    grand_total: float
-    currency: str
-    estimated_delivery: date
-    tracking_url: str
 
 
 class CheckoutService:
@@ -272,7 +265,7 @@ class CheckoutService:
         order = await self._orders.find(order_id, user_id)
         if order is None:
             raise _no_order(text)
-        return _order_view(order)
+        return order_view(order)
 
 
 def _own_cart(cart: Cart, text: str) -> UUID:
@@ -302,11 +295,11 @@ def _ignore_failure(future: asyncio.Future[None]) -> None:
 
 def _answer(result: CheckoutResult, draft: OrderDraft, request_hash: bytes) -> Response:
     if isinstance(result, Confirmed):
-        return json_response(_confirmed_view(draft), status=201)
+        return json_response(confirmed_view(draft), status=201)
     if isinstance(result, KnownKey):
         return _replay(result.order, request_hash)
     if isinstance(result, Refused):
-        return problem_response(_failure(result.failure))
+        return problem_response(failure_problem(result.failure))
     assert isinstance(result, TryAgain)
     return problem_response(Problem("busy", result.detail))
 
@@ -326,66 +319,11 @@ def _replay(order: RecordedOrder, request_hash: bytes) -> Response:
             retry_after=1,
         )
     if order.failure is not None:
-        response = problem_response(_failure(order.failure))
+        response = problem_response(failure_problem(order.failure))
     else:
-        response = json_response(_confirmed_view(order), status=201)
+        response = json_response(confirmed_view(order), status=201)
     response.headers.update(REPLAYED)
     return response
-
-
-def _failure(failure: Any) -> Problem:
-    details = {name: value for name, value in failure.items() if name not in ("kind", "detail")}
-    return Problem(failure["kind"], failure["detail"], **details)
-
-
-def _money_view(order: OrderDraft | RecordedOrder | StoredOrder) -> dict[str, Any]:
-    currency = order.currency
-    return {
-        "total": to_wire(order.subtotal_minor, currency),
-        "tax": to_wire(order.tax_minor, currency),
-        "shipping": to_wire(order.shipping_minor, currency),
-        "grand_total": to_wire(order.total_minor, currency),
-        "currency": currency,
-    }
-
-
-def _confirmed_view(order: OrderDraft | RecordedOrder) -> dict[str, Any]:
-    order_id = ids.encode("order", order.order_id)
-    return {
-        "order_id": order_id,
-        "status": "confirmed",
-        **_money_view(order),
-        "estimated_delivery": order.estimated_delivery,
-        "tracking_url": f"/#/order/{order_id}",
-    }
-
-
-def _order_view(order: StoredOrder) -> dict[str, Any]:
-    steps = [("placed", order.created_at)]
-    steps += [("confirmed", order.confirmed_at)] if order.confirmed_at else []
-    steps += [("failed", order.failed_at)] if order.failed_at else []
-    return {
-        "order_id": ids.encode("order", order.order_id),
-        "status": order.status,
-        "placed_at": order.created_at,
-        "shipped_at": None,
-        "estimated_delivery": order.estimated_delivery,
-        "items": [
-            {
-                "product_id": ids.encode("prod", line.product_id),
-                "variant_id": ids.encode("var", line.variant_id),
-                "sku": line.sku,
-                "name": line.name,
-                "quantity": line.quantity,
-                "price": to_wire(line.unit_price_minor, order.currency),
-            }
-            for line in order.lines
-        ],
-        "shipment": None,
-        "timeline": [{"status": name, "timestamp": at} for name, at in steps],
-        **_money_view(order),
-        **({"failure": _failure(order.failure).as_json()} if order.failure else {}),
-    }
 
 
 def _idempotency_key(request: Request) -> str:
@@ -401,7 +339,7 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def add_checkout_routes(app: FastAPI) -> None:
+def add_checkout_routes(app: HotApp) -> None:
     """Checkout's routes, over the CheckoutService at `app.state.checkout`."""
 
     def service(request: Request) -> CheckoutService:
@@ -449,7 +387,12 @@ def add_checkout_routes(app: FastAPI) -> None:
         ),
     )
 
-    @app.get("/api/v1/orders/{order_id}", summary="Track an order", response_model=None)
+    @app.get(
+        "/api/v1/orders/{order_id}",
+        summary="Track an order",
+        response_model=OrderAnswer,
+        responses=problem_answers("unauthorized", "not_found", "busy"),
+    )
     async def track(request: Request, order_id: str) -> Response:
         own = service(request)
         user_id = own.identities.required(request)

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,6 +49,30 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal": (500, "Something went wrong on our side"),
     "busy": (503, "Too busy right now"),
     "not_ready": (503, "Not ready to sell"),
+}
+
+
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "A refusal (RFC 9457); more fields say what helps.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "enum": [f"/problems/{kind}" for kind in PROBLEMS]},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+    },
+    "examples": [
+        {
+            "type": "/problems/out_of_stock",
+            "title": PROBLEMS["out_of_stock"][1],
+            "status": 409,
+            "detail": "2 of VASE asked for, 1 left",
+            "sku": "VASE",
+            "requested": 2,
+            "available": 1,
+        }
+    ],
 }
 
 
@@ -100,10 +124,8 @@ def json_response(
     )
 
 
-class ORJSONResponse(Response):
-    """The default answer of the apps' endpoints."""
-
-    media_type = "application/json"
+class ORJSONResponse(JSONResponse):
+    """The default answer of the apps' endpoints; FastAPI describes only JSONResponse's kind."""
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
@@ -174,6 +196,70 @@ async def read_body(request: Request, model: type[M]) -> M:
         ) from None
 
 
+HotEndpoint = Callable[[Request], Awaitable[Response]]
+
+
+class HotApp(FastAPI):
+    """A FastAPI app whose hot routes are answered before FastAPI's machinery begins.
+
+    Middlewares, exit stacks, dependency solving and response models cost a checkout more than
+    its own work (docs/adr/0003). A hot route gets the same body limit and the same problems.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.hot: dict[tuple[str, str], HotEndpoint] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection; only exact paths are hot."""
+        endpoint = (
+            self.hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        )
+        if endpoint is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        try:
+            body = await _whole_body(scope, receive)
+            response = await endpoint(_HotRequest(scope, receive, body))
+        except Problem as problem:
+            response = problem_response(problem)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            response = await _on_fault(Request(scope), error)
+        await response(scope, receive, send)
+
+
+class _HotRequest(Request):
+    """A request whose body has been read."""
+
+    def __init__(self, scope: Scope, receive: Receive, body: bytes) -> None:
+        super().__init__(scope, receive)
+        self._body = body
+
+
+async def _whole_body(scope: Scope, receive: Receive, limit: int = BODY_LIMIT_BYTES) -> bytes:
+    """The body, within the limit. Raises Problem or ClientDisconnect."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and (not value.isdigit() or int(value) > limit):
+            raise _too_large(limit)
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return body
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem("too_large", f"the body is over {limit} bytes; send less at once")
+
+
 class BodyLimit:
     """Answers 413 to bodies over the limit, whether they say their length or not."""
 
@@ -187,7 +273,7 @@ class BodyLimit:
             return
         for name, value in scope["headers"]:
             if name == b"content-length" and not self._fits(value):
-                await problem_response(self._too_large())(scope, receive, send)
+                await problem_response(_too_large(self._limit))(scope, receive, send)
                 return
         received = 0
 
@@ -196,7 +282,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise self._too_large()
+                raise _too_large(self._limit)
             return message
 
         await self._app(scope, counting_receive, send)
@@ -209,9 +295,6 @@ class BodyLimit:
             and len(digits) <= LENGTH_DIGITS_MAX
             and int(digits or b"0") <= self._limit
         )
-
-    def _too_large(self) -> Problem:
-        return Problem("too_large", f"the body is over {self._limit} bytes; send less at once")
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
@@ -257,9 +340,9 @@ async def _on_fault(request: Request, error: Exception) -> Response:
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
-def new_app(title: str, *, lifespan: Lifespan | None = None) -> FastAPI:
+def new_app(title: str, *, lifespan: Lifespan | None = None) -> HotApp:
     """A FastAPI app with the platform's manners: problems, body limit, orjson, no docs of its own."""
-    app = FastAPI(
+    app = HotApp(
         title=title,
         lifespan=lifespan,
         default_response_class=ORJSONResponse,
@@ -278,11 +361,22 @@ def new_app(title: str, *, lifespan: Lifespan | None = None) -> FastAPI:
     return app
 
 
+def problem_answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may refuse with these kinds of problems."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        status, title = PROBLEMS[kind]
+        known = answers.setdefault(status, {"description": title, "content": {PROBLEM_JSON: {}}})
+        if title not in known["description"]:
+            known["description"] += f"; {title}"
+    return answers
+
+
 def add_hot_route(
-    app: FastAPI,
+    app: HotApp,
     method: str,
     path: str,
-    endpoint: Callable[[Request], Awaitable[Response]],
+    endpoint: HotEndpoint,
     *,
     summary: str,
     body: type[BaseModel],
@@ -292,10 +386,12 @@ def add_hot_route(
 ) -> None:
     """A route without FastAPI's per-request machinery, described in OpenAPI all the same.
 
-    FastAPI's dependency solving, exit stacks and response models cost more than the checkout
-    itself (docs/benchmarks.md); `read_body` validates with the same models.
+    `read_body` validates with the models that the description is made from. A path with
+    parameters is routed by Starlette, still without FastAPI's part.
     """
     app.router.routes.append(Route(path, endpoint, methods=[method]))
+    if "{" not in path:
+        app.hot[method, path] = endpoint
     models: list[tuple[type[BaseModel], Any]] = [(body, "validation")]
     models += [(model, "serialization") for model in answers.values()]
     refs, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
@@ -306,13 +402,7 @@ def add_hot_route(
         }
         for status, model in answers.items()
     }
-    for kind in problems:
-        status, problem_title = PROBLEMS[kind]
-        known = responses.setdefault(
-            str(status), {"description": problem_title, "content": {PROBLEM_JSON: {}}}
-        )
-        if problem_title not in known["description"]:
-            known["description"] += f"; {problem_title}"
+    responses |= {str(status): answer for status, answer in problem_answers(*problems).items()}
     operation = {
         "summary": summary,
         "operationId": endpoint.__name__,
@@ -334,7 +424,12 @@ def describe(title: str, version: str, apps: tuple[FastAPI, ...]) -> dict[str, A
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
         "paths": {},
-        "components": {"schemas": {}},
+        "components": {
+            "schemas": {"Problem": _PROBLEM_SCHEMA},
+            "securitySchemes": {"customer": {"type": "http", "scheme": "bearer"}},
+        },
+        # A guest gets a token with the first cart; search and pages need none.
+        "security": [{}, {"customer": []}],
     }
     for app in apps:
         own = app.openapi()
@@ -344,4 +439,20 @@ def describe(title: str, version: str, apps: tuple[FastAPI, ...]) -> dict[str, A
         for path, method, operation, definitions in getattr(app.state, "described", []):
             document["paths"].setdefault(path, {})[method] = operation
             document["components"]["schemas"].update(definitions)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _describe_refusals(operation)
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nobody answers
+        document["components"]["schemas"].pop(name, None)
     return document
+
+
+def _describe_refusals(operation: dict[str, Any]) -> None:
+    """Refusals are problems everywhere, whatever FastAPI says of its own accord."""
+    for status, response in list(operation["responses"].items()):
+        content = response.get("content", {})
+        if PROBLEM_JSON in content:
+            schema = {"$ref": "#/components/schemas/Problem"}
+            response["content"] = {PROBLEM_JSON: {"schema": schema}}
+        elif status == "422":
+            del operation["responses"][status]

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from serve_apps.http import Problem, describe, json_response
+from serve_apps.http import Problem, describe, json_response, problem_answers
 from serve_apps.overview import Overview
 from serve_apps.pages import add_pages
 from storage.metrics_board import RedisMetricsBoard
@@ -83,11 +83,19 @@ def add_site_routes(app: FastAPI, described: tuple[FastAPI, ...]) -> None:
     """The site's routes, over the SiteService at `app.state.site`."""
     add_pages(app)
 
-    @app.get("/healthz", summary="Is the process alive", response_model=None, tags=["health"])
+    @app.get(
+        "/healthz", summary="Is the process alive", response_model=dict[str, str], tags=["health"]
+    )
     async def alive() -> Response:
         return json_response({"status": "alive"})
 
-    @app.get("/readyz", summary="Can the shop sell", response_model=None, tags=["health"])
+    @app.get(
+        "/readyz",
+        summary="Can the shop sell",
+        response_model=dict[str, Any],
+        responses=problem_answers("not_ready"),
+        tags=["health"],
+    )
     async def ready(request: Request) -> Response:
         parts = await request.app.state.site.parts()
         waiting = sorted(name for name, state in parts.items() if state != "ready")
@@ -98,7 +106,8 @@ def add_site_routes(app: FastAPI, described: tuple[FastAPI, ...]) -> None:
     @app.get(
         "/api/v1/ops/overview",
         summary="Owners, hot pairs and rates, for the dashboard",
-        response_model=None,
+        response_model=dict[str, Any],
+        responses=problem_answers("busy"),
         tags=["operations"],
     )
     async def overview(request: Request) -> Response:
