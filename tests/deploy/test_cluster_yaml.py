@@ -6,7 +6,6 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def test_requirements_come_from_the_lock(prepared: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Path]:
+def node(tmp_path: Path) -> Path:
     """A home folder as on a node: the repository's place, the settings, and a `ray` that tells."""
     programs = tmp_path / "doorbuster" / ".venv" / "bin"
     programs.mkdir(parents=True)

@@ -170,11 +170,15 @@ def test_ray_is_imported_where_it_may_be() -> None:
         if str(path).startswith(RAY_ALLOWED):
             continue
         for node in ast.walk(parsed(path)):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            if any(name.split(".")[0] == "ray" for name in names):
-                found.append(f"{path}:{node.lineno}")  # pyright: ignore[reportAttributeAccessIssue]
+            match node:
+                case ast.Import(names=names):
+                    imported = [one.name for one in names]
+                case ast.ImportFrom(module=str(module), level=0):
+                    imported = [module]
+                case _:
+                    continue
+            if any(name.split(".")[0] == "ray" for name in imported):
+                found.append(f"{path}:{node.lineno}")
     assert not found, f"reach Ray through actors/ray_runtime.py: {found}"
 
 
@@ -237,29 +241,24 @@ def test_every_query_has_a_name() -> None:
     for path in modules(*ROOMS):
         if str(path) in UNNAMED_SQL_ALLOWED:
             continue
-        in_storage = path.parts[0] == "storage"
-        named = {id(node) for node in ast.walk(parsed(path)) if _is_constant_of_module(node, path)}
+        named = set() if path.parts[0] == "storage" else _values_of_constants(path)
         for node in ast.walk(parsed(path)):
-            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-            if not is_text or not SQL.match(node.value) or ABOUT_THE_SERVER.match(node.value):
-                continue
-            if in_storage or id(node) not in named:
-                unnamed.append(f"{path}:{node.lineno}")
-    assert not unnamed, f"move it to the .sql file beside the module: {unnamed}"
+            match node:
+                case ast.Constant(value=str(text)) if id(node) not in named:
+                    if SQL.match(text) and not ABOUT_THE_SERVER.match(text):
+                        unnamed.append(f"{path}:{node.lineno}")
+                case _:
+                    pass
+    assert not unnamed, f"give it a name: in the .sql file beside, or as a constant: {unnamed}"
 
 
-@cache
-def _named_texts(path: Path) -> frozenset[int]:
-    return frozenset(
+def _values_of_constants(path: Path) -> set[int]:
+    return {
         id(inner)
         for node in parsed(path).body
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
         for inner in ast.walk(node.value)
-    )
-
-
-def _is_constant_of_module(node: ast.AST, path: Path) -> bool:
-    return id(node) in _named_texts(path)
+    }
 
 
 def test_every_named_query_is_used() -> None:
