@@ -32,7 +32,7 @@ from serve_apps.catalog_service import CatalogService
 from serve_apps.checkout_app import CheckoutService, add_checkout_routes
 from serve_apps.checkout_metrics import CheckoutMetrics, report_for_ever
 from serve_apps.fraud_app import build_fraud_app
-from serve_apps.http import new_app
+from serve_apps.http import HotApp, new_app
 from serve_apps.identity import Identities
 from serve_apps.overview import Overview
 from serve_apps.settings import Settings
@@ -187,7 +187,7 @@ async def _shelf(parts: Parts) -> AsyncIterator[Shelf]:
         await shelf.stop()
 
 
-def catalog_app(settings: Settings | None = None) -> FastAPI:
+def catalog_app(settings: Settings | None = None) -> HotApp:
     """Search and product pages."""
 
     @contextlib.asynccontextmanager
@@ -205,7 +205,7 @@ def catalog_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def cart_app(settings: Settings | None = None) -> FastAPI:
+def cart_app(settings: Settings | None = None) -> HotApp:
     """Carts."""
 
     @contextlib.asynccontextmanager
@@ -222,7 +222,7 @@ def cart_app(settings: Settings | None = None) -> FastAPI:
 
 def checkout_app(
     settings: Settings | None = None, transport: OwnerTransport | None = None
-) -> FastAPI:
+) -> HotApp:
     """Checkout and orders."""
 
     @contextlib.asynccontextmanager
@@ -255,7 +255,7 @@ def checkout_app(
     return app
 
 
-def fraud_app(settings: Settings | None = None) -> FastAPI:
+def fraud_app(settings: Settings | None = None) -> HotApp:
     """Fraud scoring."""
 
     @contextlib.asynccontextmanager
@@ -269,7 +269,7 @@ def fraud_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def site_app(settings: Settings | None = None) -> FastAPI:
+def site_app(settings: Settings | None = None) -> HotApp:
     """Pages, pictures, health, the API's description and the operators' figures."""
 
     @contextlib.asynccontextmanager

@@ -8,9 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,7 +16,7 @@ from domain.cart import LINE_QUANTITY_MAX, LINES_MAX
 from domain.fraud import BATCH_MAX, FraudInput, FraudScore, score, score_batch
 from domain.money import AMOUNT_MINOR_MAX, MoneyError, parse_wire, scale_of
 from serve_apps.http import (
-    BodyLimit,
+    HotApp,
     RequestModel,
     ShortText,
     Text,
@@ -137,12 +135,9 @@ class FraudVerdicts(BaseModel):
     scores: list[FraudVerdict]
 
 
-def build_fraud_app() -> FastAPI:
+def build_fraud_app() -> HotApp:
     """The app: `POST /api/v1/fraud/score`, and `/api/v1/fraud/score/batch` for many at once."""
-    app = new_app("Fraud scoring")
-    # A batch is larger than what the other apps take.
-    app.user_middleware = [m for m in app.user_middleware if m.cls is not BodyLimit]
-    app.user_middleware.append(Middleware(BodyLimit, limit_bytes=BATCH_BODY_LIMIT_BYTES))
+    app = new_app("Fraud scoring", body_limit_bytes=BATCH_BODY_LIMIT_BYTES)
     add_hot_route(
         app,
         "POST",

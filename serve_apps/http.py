@@ -206,8 +206,9 @@ class HotApp(FastAPI):
     its own work (docs/adr/0003). A hot route gets the same body limit and the same problems.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, body_limit_bytes: int, **settings: Any) -> None:
         super().__init__(**settings)
+        self.body_limit_bytes = body_limit_bytes
         self.hot: dict[tuple[str, str], HotEndpoint] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -220,7 +221,7 @@ class HotApp(FastAPI):
             return
         scope["app"] = self
         try:
-            body = await _whole_body(scope, receive)
+            body = await _whole_body(scope, receive, self.body_limit_bytes)
             response = await endpoint(_HotRequest(scope, receive, body))
         except Problem as problem:
             response = problem_response(problem)
@@ -239,7 +240,7 @@ class _HotRequest(Request):
         self._body = body
 
 
-async def _whole_body(scope: Scope, receive: Receive, limit: int = BODY_LIMIT_BYTES) -> bytes:
+async def _whole_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The body, within the limit. Raises Problem or ClientDisconnect."""
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > limit):
@@ -263,7 +264,7 @@ def _too_large(limit: int) -> Problem:
 class BodyLimit:
     """Answers 413 to bodies over the limit, whether they say their length or not."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
         self._app = app
         self._limit = limit_bytes
 
@@ -340,9 +341,12 @@ async def _on_fault(request: Request, error: Exception) -> Response:
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
-def new_app(title: str, *, lifespan: Lifespan | None = None) -> HotApp:
+def new_app(
+    title: str, *, lifespan: Lifespan | None = None, body_limit_bytes: int = BODY_LIMIT_BYTES
+) -> HotApp:
     """A FastAPI app with the platform's manners: problems, body limit, orjson, no docs of its own."""
     app = HotApp(
+        body_limit_bytes=body_limit_bytes,
         title=title,
         lifespan=lifespan,
         default_response_class=ORJSONResponse,
@@ -357,7 +361,7 @@ def new_app(title: str, *, lifespan: Lifespan | None = None) -> HotApp:
             HTTPStatus.NOT_FOUND: _on_http,
         },
     )
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, limit_bytes=body_limit_bytes)
     return app
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from uuid import UUID
 
@@ -64,8 +63,7 @@ class Identities:
         return user_id
 
     def _sign(self, name: str) -> str:
-        digest = hmac.new(self._key, name.encode(), hashlib.sha256).hexdigest()
-        return digest[:_SIGNATURE_HEX]
+        return hmac.digest(self._key, name.encode(), "sha256").hex()[:_SIGNATURE_HEX]
 
 
 def _unauthorized(detail: str) -> Problem:
