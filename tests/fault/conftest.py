@@ -1,0 +1,18 @@
+"""One shop for all faults: each of them has to leave it as good as new for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.shop.running import Shop, opened_shop
+
+# Recovery steps in early, so that a test need not wait for it long.
+IMPATIENT = {"DOORBUSTER_STALLED_AFTER_S": "3", "DOORBUSTER_ORPHANED_AFTER_S": "5"}
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with opened_shop(tmp_path_factory.mktemp("fault"), IMPATIENT) as opened:
+        yield opened
