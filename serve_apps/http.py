@@ -243,7 +243,7 @@ class _HotRequest(Request):
 async def _whole_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The body, within the limit. Raises Problem or ClientDisconnect."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > limit):
+        if name == b"content-length" and not _fits(value, limit):
             raise _too_large(limit)
     body = b""
     while True:
@@ -255,6 +255,11 @@ async def _whole_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         if not message.get("more_body"):
             return body
+
+
+def _fits(length: bytes, limit: int) -> bool:
+    # Python refuses to read numbers of thousands of digits.
+    return length.isdigit() and len(length) <= LENGTH_DIGITS_MAX and int(length) <= limit
 
 
 def _too_large(limit: int) -> Problem:
@@ -273,7 +278,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         for name, value in scope["headers"]:
-            if name == b"content-length" and not self._fits(value):
+            if name == b"content-length" and not _fits(value, self._limit):
                 await problem_response(_too_large(self._limit))(scope, receive, send)
                 return
         received = 0
@@ -287,15 +292,6 @@ class BodyLimit:
             return message
 
         await self._app(scope, counting_receive, send)
-
-    def _fits(self, length: bytes) -> bool:
-        # Python refuses to read numbers of thousands of digits.
-        digits = length.lstrip(b"0")
-        return (
-            length.isdigit()
-            and len(digits) <= LENGTH_DIGITS_MAX
-            and int(digits or b"0") <= self._limit
-        )
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
