@@ -1,6 +1,6 @@
 """The checkout: reserve and record, score, authorize, capture, confirm; or unwind.
 
-One saga per order (DESIGN.md, One order's way through the house). Every step is a batch over
+One saga per order (ARCHITECTURE.md, The way of an order). Every step is a batch over
 all checkouts in flight, is safe to repeat, and leaves enough behind for recovery to finish or
 unwind the order if this process dies right after it.
 """
@@ -80,6 +80,8 @@ class CheckoutConfig:
 
     batch_max: int = 256
     """Orders per transaction."""
+    batch_spacing_s: float = 0.0
+    """Least time between two batches of a step (see Coalescer)."""
     queue_max: int = 5_000
     """Orders waiting for a batch; beyond it the shopper is told to come back."""
     reservation_ttl_s: float = RESERVATION_TTL_S
@@ -105,7 +107,11 @@ class Checkout:
         self._new_id = new_id
         self._monotonic = monotonic
         self._releasing: set[asyncio.Task[None]] = set()
-        bounds = {"batch_max": self._config.batch_max, "queue_max": self._config.queue_max}
+        bounds: dict[str, Any] = {
+            "batch_max": self._config.batch_max,
+            "queue_max": self._config.queue_max,
+            "spacing_s": self._config.batch_spacing_s,
+        }
         self._recording: Coalescer[OrderDraft, HistoryOfCustomer | RecordedOrder] = Coalescer(
             self._patient(orders.record), **bounds
         )

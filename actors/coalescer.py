@@ -1,6 +1,6 @@
 """Coalescing: many callers, one call. What arrives while a batch is away forms the next one.
 
-This is one of the three multipliers (DESIGN.md, Speed): a call to an actor, a transaction or
+This is one of the three multipliers (ARCHITECTURE.md): a call to an actor, a transaction or
 a round trip is paid once per batch instead of once per request.
 """
 
@@ -34,11 +34,14 @@ class Coalescer(Generic[Item, Result]):
         batch_max: int = 256,
         queue_max: int = 10_000,
         in_flight_max: int = 1,
+        spacing_s: float = 0.0,
     ) -> None:
         self._work = work
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._in_flight_max = in_flight_max
+        self._spacing_s = spacing_s
+        self._next_start = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flush_planned = False
@@ -56,17 +59,29 @@ class Coalescer(Generic[Item, Result]):
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         if not self._flush_planned and len(self._tasks) < self._in_flight_max:
-            self._flush_planned = True
-            loop.call_soon(self._flush)
+            self._plan_flush(loop)
         return future
+
+    def _plan_flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._flush_planned = True
+        if self._spacing_s and self._next_start > loop.time():
+            loop.call_at(self._next_start, self._flush)
+        else:
+            loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_planned = False
+        loop = asyncio.get_running_loop()
         while self._waiting and len(self._tasks) < self._in_flight_max:
+            if self._spacing_s:
+                now = loop.time()
+                if now < self._next_start:
+                    self._plan_flush(loop)
+                    return
+                self._next_start = now + self._spacing_s
             size = min(len(self._waiting), self._batch_max)
             batch = [self._waiting.popleft() for _ in range(size)]
-            task = asyncio.get_running_loop().create_task(self._run(batch))
-            self._tasks.add(task)
+            self._tasks.add(loop.create_task(self._run(batch)))
 
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
@@ -86,4 +101,5 @@ class Coalescer(Generic[Item, Result]):
             task = asyncio.current_task()
             assert task is not None
             self._tasks.discard(task)
-            self._flush()
+            if not self._flush_planned:
+                self._flush()

@@ -40,6 +40,8 @@ class StockClientConfig:
     """Requests in one call."""
     calls_in_flight_max: int = 2
     """Calls under way to one owner: one being decided, one on its way."""
+    batch_spacing_s: float = 0.0
+    """Least time between two calls to one owner (see Coalescer)."""
     queue_max: int = 20_000
     """Requests waiting per owner."""
     call_timeout_s: float = 5.0
@@ -106,6 +108,7 @@ class StockClient:
             batch_max=self._config.batch_max,
             queue_max=self._config.queue_max,
             in_flight_max=self._config.calls_in_flight_max,
+            spacing_s=self._config.batch_spacing_s,
         )
 
     async def _until_answered(self, owner: str, requests: list[Reserve | Release]) -> list[Answer]:

@@ -31,6 +31,8 @@ _SCHEMA = """
         payment_id uuid PRIMARY KEY, order_id uuid NOT NULL, amount bigint NOT NULL,
         status text NOT NULL);
 """
+_DROP = "DROP SCHEMA seed_checkout CASCADE"
+_STOCK = "INSERT INTO seed_checkout.inventory VALUES ($1, $2)"
 _RESERVE = """
     WITH taken AS (
         UPDATE seed_checkout.inventory SET quantity = quantity - 1, reserved = reserved + 1
@@ -55,7 +57,7 @@ async def measure_seed_checkout(
     """
     product = uuid.uuid4()
     await pool.execute(_SCHEMA)
-    await pool.execute("INSERT INTO seed_checkout.inventory VALUES ($1, $2)", product, STOCK)
+    await pool.execute(_STOCK, product, STOCK)
 
     async def buy() -> bool:
         order, payment, reservation = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
@@ -71,4 +73,4 @@ async def measure_seed_checkout(
     try:
         return await closed_loop(buy, concurrency=concurrency, seconds=seconds, stock=STOCK)
     finally:
-        await pool.execute("DROP SCHEMA seed_checkout CASCADE")
+        await pool.execute(_DROP)

@@ -27,6 +27,7 @@ from actors.checkout import (
 from actors.coalescer import Coalescer, Overloaded
 from domain import ids, pricing, shipping
 from domain.cart import Refusal
+from domain.catalog import ListedProduct, ListedVariant
 from domain.orders import OrderDraft, OrderLine, RecordedOrder
 from domain.ports import OrderBook, Unavailable
 from serve_apps.checkout_metrics import CheckoutMetrics
@@ -120,6 +121,7 @@ class CheckoutService:
         metrics: CheckoutMetrics,
         gateway: str,
         in_flight_max: int,
+        batch_spacing_s: float = 0.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._saga = saga
@@ -130,8 +132,8 @@ class CheckoutService:
         self._gateway = gateway
         self._in_flight_max = in_flight_max
         self._now = now
-        self._loading: Coalescer[UUID, Cart] = Coalescer(carts.load)
-        self._taking: Coalescer[Any, None] = Coalescer(carts.take)
+        self._loading: Coalescer[UUID, Cart] = Coalescer(carts.load, spacing_s=batch_spacing_s)
+        self._taking: Coalescer[Any, None] = Coalescer(carts.take, spacing_s=batch_spacing_s)
         self._running: set[asyncio.Task[Response]] = set()
 
     async def checkout(self, user_id: UUID, key: str, body: CheckoutRequest) -> Response:
@@ -186,24 +188,8 @@ class CheckoutService:
         cart = await self._loading.submit(user_id)
         cart_id = _own_cart(cart, body.cart_id)
         listed = await self._listed([variant_id for variant_id, _ in cart.lines])
-        lines: list[OrderLine] = []
-        demands: list[Demand] = []
-        for variant_id, quantity in cart.lines:
-            product, variant = listed[variant_id]
-            lines.append(
-                OrderLine(
-                    product_id=product.product_id,
-                    variant_id=variant_id,
-                    sku=variant.sku,
-                    name=product.name,
-                    quantity=quantity,
-                    unit_price_minor=variant.price_minor,
-                )
-            )
-            pairs = tuple(pair.inventory_id.bytes for pair in variant.pairs)
-            demands.append(
-                Demand(variant.sku, ids.encode("prod", product.product_id), quantity, pairs)
-            )
+        lines = [_line(*listed[variant_id], quantity) for variant_id, quantity in cart.lines]
+        demands = [_demand(*listed[variant_id], quantity) for variant_id, quantity in cart.lines]
         currency = listed[lines[0].variant_id][0].currency
         quote = pricing.quote(
             [(line.unit_price_minor, line.quantity) for line in lines],
@@ -266,6 +252,22 @@ class CheckoutService:
         if order is None:
             raise _no_order(text)
         return order_view(order)
+
+
+def _line(product: ListedProduct, variant: ListedVariant, quantity: int) -> OrderLine:
+    return OrderLine(
+        product_id=product.product_id,
+        variant_id=variant.variant_id,
+        sku=variant.sku,
+        name=product.name,
+        quantity=quantity,
+        unit_price_minor=variant.price_minor,
+    )
+
+
+def _demand(product: ListedProduct, variant: ListedVariant, quantity: int) -> Demand:
+    pairs = tuple(pair.inventory_id.bytes for pair in variant.pairs)
+    return Demand(variant.sku, ids.encode("prod", product.product_id), quantity, pairs)
 
 
 def _own_cart(cart: Cart, text: str) -> UUID:

@@ -105,9 +105,9 @@ def main() -> int:
     """Run until SIGTERM (exit 0) or until Ray is gone (exit 1)."""
     settings = Settings()
     stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
     start_ray(settings)
+    for name in (signal.SIGTERM, signal.SIGINT):  # after Ray, which installs handlers of its own
+        signal.signal(name, lambda *_: stop.set())
     deploy(settings)
     asyncio.run(open_the_door(settings))
     _log.info("shop_open", port=settings.port)

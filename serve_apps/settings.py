@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
     """HTTP port of the shop."""
     host: str = "127.0.0.1"
-    """Address that is printed and probed; HAProxy itself listens on all interfaces."""
+    """Address that HAProxy and the replicas listen on; 0.0.0.0 when there are several nodes."""
     database_url: str = ""
     """Postgres; empty: an embedded one below `home`."""
     redis_url: str = ""
@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     """Age in seconds at which recovery takes over a pending order."""
     orphaned_after_s: Annotated[float, Field(gt=0)] = 30.0
     """Age in seconds at which a reservation without a pending order is given back."""
+    batch_spacing_ms: Annotated[float, Field(ge=0, le=1_000)] = 4.0
+    """Least time between two batches of one checkout step, in milliseconds. The first of a quiet
+    moment leaves at once; under load batches grow instead of their number."""
     provider_latency_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """How long the simulated payment provider takes for each call."""
 

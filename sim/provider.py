@@ -73,14 +73,16 @@ class SimulatedProvider:
 
     name = "simulated"
 
-    def __init__(self, pool: asyncpg.Pool, *, latency_s: float = 0.0) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, latency_s: float = 0.0, batch_spacing_s: float = 0.0
+    ) -> None:
         self._pool = pool
         self._latency_s = latency_s
         self._authorizing: Coalescer[ChargeRequest, ChargeState] = Coalescer(
-            self._authorize_many, batch_max=BATCH_MAX
+            self._authorize_many, batch_max=BATCH_MAX, spacing_s=batch_spacing_s
         )
         self._capturing: Coalescer[str, ChargeState] = Coalescer(
-            self._capture_many, batch_max=BATCH_MAX
+            self._capture_many, batch_max=BATCH_MAX, spacing_s=batch_spacing_s
         )
 
     async def authorize(self, charge: ChargeRequest) -> ChargeState:
