@@ -37,6 +37,7 @@ with warnings.catch_warnings():
 
 ORIGIN = "http://shop"
 WAIT_MAX_S = 10.0
+POLL_S = 0.002
 REPORT_EVERY_S = 0.05
 """Figures come twenty times as often as in a real shop, so that no test waits for them."""
 
@@ -98,7 +99,7 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
         while True:
             if met := await condition():
                 return met
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(POLL_S)
 
 
 def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
