@@ -34,7 +34,7 @@ class RecoveryConfig:
     """When recovery steps in."""
 
     stalled_after_s: float = 15.0
-    """Age of a pending order at which nobody can be working on it any more."""
+    """Age at which a pending order is looked after; a saga that is still at it stays right."""
     orphaned_after_s: float = 30.0
     """Age of a reservation without a pending order at which it is given back."""
     batch_max: int = 200

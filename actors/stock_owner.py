@@ -8,13 +8,13 @@ transaction under the fence, answer. While a turn is being committed the next on
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from actors.hold_watch import HoldWatch
 from actors.owner_metrics import OwnerMetrics
 from domain.ports import (
     AvailabilityBoard,
@@ -30,6 +30,7 @@ from domain.stock import Answer, Pair, Release, ReleaseStatus, Reserve, ReserveS
 _log = structlog.get_logger(__name__)
 Request = Reserve | Release
 _EXPIRED_PER_TURN_MAX = 1_000
+_SIDE_JOBS_END_S = 1.0
 _ATTEMPTS_PER_TURN = 3  # a version conflict or a repeated id costs one each
 
 
@@ -47,6 +48,10 @@ class OwnerConfig:
     """How often availability is published for readers."""
     report_every_s: float = 1.0
     """How often the owner's own figures are published."""
+    tidy_every_s: float = 1.0
+    """How often settled holds are forgotten."""
+    settled_after_s: float = 30.0
+    """Age at which a hold is looked up; a checkout's repeats are over by then."""
     load_max: int = 1_000
     """Pairs loaded with one query."""
 
@@ -88,7 +93,7 @@ class StockOwner:
         self._queued = 0
         self._stopped = False
         self._arrived = asyncio.Event()
-        self._expiry: list[tuple[float, bytes, bytes]] = []
+        self._watch = HoldWatch()
         self._unpublished: set[bytes] = set()
         self.metrics = OwnerMetrics(clocks.monotonic)
 
@@ -119,6 +124,7 @@ class StockOwner:
         side_jobs = [
             asyncio.create_task(self._every(self._config.publish_every_s, self._publish)),
             asyncio.create_task(self._every(self._config.report_every_s, self._report)),
+            asyncio.create_task(self._every(self._config.tidy_every_s, self._tidy)),
         ]
         try:
             while True:
@@ -129,14 +135,16 @@ class StockOwner:
                 job.cancel()
             self._stopped = True
             self._refuse_waiting()
-            await asyncio.gather(*side_jobs, return_exceptions=True)
+            # Bounded: a client library may swallow the cancellation, and a stale owner must end.
+            await asyncio.wait(side_jobs, timeout=_SIDE_JOBS_END_S)
 
     async def _wait_for_work(self) -> None:
         if self._mailbox:
             return
         self._arrived.clear()
         now = self._clocks.unix()
-        timeout = max(0.0, self._expiry[0][0] - now) if self._expiry else None
+        next_expiry = self._watch.next_expiry
+        timeout = None if next_expiry is None else max(0.0, next_expiry - now)
         try:
             async with asyncio.timeout(timeout):
                 await self._arrived.wait()
@@ -255,9 +263,10 @@ class StockOwner:
         for inventory_id in turn.pair_ids:
             pairs[inventory_id].version += 1
             self._unpublished.add(inventory_id)
+        now = self._clocks.monotonic()
         for position, reservation_id in enumerate(turn.reservation_ids):
-            entry = (turn.expires_at[position], reservation_id, turn.reserved_pairs[position])
-            heapq.heappush(self._expiry, entry)
+            pair_id = turn.reserved_pairs[position]
+            self._watch.add_fresh(turn.expires_at[position], reservation_id, pair_id, now)
         for reservation_id, inventory_id, quantity in closed:
             pair = pairs[inventory_id]
             pair.available += quantity
@@ -287,14 +296,12 @@ class StockOwner:
 
     def _due(self) -> list[tuple[bytes, bytes]]:
         """(reservation_id, inventory_id) of holds whose time is over, a bounded number."""
-        now = self._clocks.unix()
-        due: list[tuple[bytes, bytes]] = []
-        while self._expiry and self._expiry[0][0] <= now and len(due) < _EXPIRED_PER_TURN_MAX:
-            _, reservation_id, inventory_id = heapq.heappop(self._expiry)
-            pair = self._pairs.get(inventory_id)
-            if pair is not None and reservation_id in pair.holds:
-                due.append((reservation_id, inventory_id))
-        return due
+        return self._watch.due(self._clocks.unix(), self._is_open, _EXPIRED_PER_TURN_MAX)
+
+    def _is_open(self, watched: tuple[bytes, bytes]) -> bool:
+        reservation_id, inventory_id = watched
+        pair = self._pairs.get(inventory_id)
+        return pair is not None and reservation_id in pair.holds
 
     async def _load_missing(
         self, requests: list[Request], expired: list[tuple[bytes, bytes]]
@@ -312,8 +319,7 @@ class StockOwner:
                 pairs[pair.inventory_id] = pair
                 self._unpublished.add(pair.inventory_id)
                 for reservation_id, hold in pair.holds.items():
-                    entry = (hold.expires_at, reservation_id, pair.inventory_id)
-                    heapq.heappush(self._expiry, entry)
+                    self._watch.add(hold.expires_at, reservation_id, pair.inventory_id)
 
     def _make_room(self, wanted: int, spared: set[bytes]) -> None:
         """Drop the pairs that were loaded first and hold nothing; they can be loaded again."""
@@ -366,8 +372,19 @@ class StockOwner:
             self._unpublished |= ids
             raise
 
+    async def _tidy(self) -> None:
+        """Forget holds that Postgres has settled meanwhile; they can never open again."""
+        moment = self._clocks.monotonic() - self._config.settled_after_s
+        while old := self._watch.written_before(moment, self._config.load_max):
+            seen = await self._journal.find([reservation_id for reservation_id, _ in old])
+            for reservation_id, inventory_id in old:
+                status = seen[reservation_id][0] if reservation_id in seen else "active"
+                if status != "active" and inventory_id in self._pairs:
+                    self._pairs[inventory_id].holds.pop(reservation_id, None)
+        self._watch.compact(self._is_open)
+
     async def _report(self) -> None:
-        figures = self.metrics.take(self._pairs, len(self._expiry))
+        figures = self.metrics.take(self._pairs, len(self._watch))
         about = {"node": self._node, "pid": self._pid, "epoch": self.epoch, "queue": self._queued}
         await self._metrics_board.publish("owners", self.name, {**about, **figures})
 

@@ -55,6 +55,7 @@ from serve_apps.shelf import Listed, Shelf
 from storage.carts import Cart, CartRepository
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
+DRAIN_TIMEOUT_S = 10.0
 REPLAYED = {"Idempotent-Replayed": "true"}
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
@@ -145,6 +146,11 @@ class CheckoutService:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Let what is under way come to its end, for DRAIN_TIMEOUT_S; recovery does the rest."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=DRAIN_TIMEOUT_S)
 
     @property
     def in_flight(self) -> int:

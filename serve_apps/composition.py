@@ -266,6 +266,7 @@ def checkout_app(
             task = asyncio.create_task(figures)
             async with _reporting(parts, "checkout"):
                 yield
+            await service.drain()
             task.cancel()
 
     app = new_app("Checkout and orders", lifespan=lifespan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,11 +21,13 @@ _database_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def servers(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[EmbeddedPostgres, EmbeddedRedis]]:
-    home: Path = tmp_path_factory.mktemp("servers")
-    with temporary_servers(home, postgres_settings=_FAST_AND_FORGETFUL) as both:
+def servers() -> Iterator[tuple[EmbeddedPostgres, EmbeddedRedis]]:
+    # Not below pytest's own folder: a second run resets that folder's permissions, and
+    # Postgres, which does not run as root, is locked out of its data.
+    with (
+        tempfile.TemporaryDirectory(prefix="doorb-tests-", ignore_cleanup_errors=True) as home,
+        temporary_servers(Path(home), postgres_settings=_FAST_AND_FORGETFUL) as both,
+    ):
         yield both
 
 

@@ -32,10 +32,15 @@ BEGIN
             SELECT id, 'released'::reservation_status AS status FROM unnest(p_released_ids) AS id
             UNION ALL
             SELECT id, 'expired' FROM unnest(p_expired_ids) AS id
+        ), locked AS (
+            -- In the order of ids, as confirming orders lock them.
+            SELECT r.reservation_id, c.status FROM inventory_reservations r
+            JOIN closing c ON c.id = r.reservation_id
+            WHERE r.status = 'active' ORDER BY r.reservation_id FOR UPDATE OF r
         ), closed AS (
             UPDATE inventory_reservations r SET status = c.status
-            FROM closing c
-            WHERE r.reservation_id = c.id AND r.status = 'active'
+            FROM locked c
+            WHERE r.reservation_id = c.reservation_id AND r.status = 'active'
               -- Only of pairs that this turn moves: their rows get the quantity back below.
               AND r.inventory_id = ANY (p_pair_ids)
             RETURNING r.reservation_id, r.inventory_id, r.quantity

@@ -112,6 +112,7 @@ class MemoryJournal:
         self.faults = Faults()
         self.turns: list[Turn] = []
         self.loads: list[list[bytes]] = []
+        self.found = asyncio.Event()
         self.before_write: deque[Callable[[], Awaitable[None] | None]] = deque()
         self.is_pending: Callable[[bytes], bool] = lambda _: False
         self._unix = unix
@@ -186,6 +187,8 @@ class MemoryJournal:
         return closed
 
     async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, tuple[str, bytes, Hold]]:
+        self.found.set()
+
         def found() -> dict[bytes, tuple[str, bytes, Hold]]:
             seen = {one: self.reservations[one] for one in reservation_ids if one in rows}
             return {

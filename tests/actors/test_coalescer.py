@@ -106,3 +106,14 @@ async def test_nobody_asks_for_a_failure_after_hanging_up() -> None:
     gone.cancel()
     with pytest.raises(ValueError, match="negative"):
         await stays
+
+
+async def test_spacing_makes_batches_grow_instead_of_their_number() -> None:
+    work = _Work()
+    coalescer = Coalescer(work, spacing_s=0.05)
+    assert await coalescer.submit(1) == 2  # the first of a quiet time leaves at once
+    first, second = coalescer.submit(2), coalescer.submit(3)
+    await asyncio.sleep(0)
+    assert work.batches == [[1]]
+    assert await asyncio.gather(first, second) == [4, 6]
+    assert work.batches == [[1], [2, 3]]

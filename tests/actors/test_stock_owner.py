@@ -239,6 +239,26 @@ async def test_holds_of_a_predecessor_expire_after_a_reload(
     assert journal.reservations[held.reservation_id].status == "expired"
 
 
+async def test_settled_holds_are_forgotten_and_open_ones_kept(
+    journal: MemoryJournal, clock: Clock
+) -> None:
+    metrics = MemoryMetrics()
+    owner = an_owner(
+        journal, clock=clock, metrics=metrics, tidy_every_s=0.001, settled_after_s=30.0
+    )
+    pair = a_pair(journal, 5)
+    settled, held = reserve(pair, 2), reserve(pair)
+    async with running(owner):
+        await _ask(owner, settled, held)
+        journal.reservations[settled.reservation_id].status = "allocated"
+        clock.advance(31)
+        await journal.found.wait()
+        # The settled one is looked up again when it is repeated; the open one is remembered.
+        assert await _ask(owner, settled) == [(ReserveStatus.HELD, 2)]
+        assert await _ask(owner, held) == [(ReserveStatus.HELD, 2)]
+    assert journal.rows[pair].quantity == 2
+
+
 async def test_releasing_what_expires_in_the_same_turn_counts_once(
     journal: MemoryJournal, clock: Clock
 ) -> None:
@@ -257,7 +277,7 @@ async def test_releasing_what_expires_in_the_same_turn_counts_once(
 async def test_five_hundred_callers_never_oversell_and_share_turns(
     journal: MemoryJournal,
 ) -> None:
-    """P1, and the group commit that DESIGN.md counts on."""
+    """P1, and the group commit that a hot pair lives from."""
     owner, pair = an_owner(journal), a_pair(journal, 300)
     async with running(owner):
         answers = await asyncio.gather(*[_ask(owner, reserve(pair)) for _ in range(500)])

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from actors.hold_watch import HoldWatch
+
+
+def test_due_gives_open_holds_in_order_of_expiry_and_only_once() -> None:
+    watch = HoldWatch()
+    for expires_at, name in [(30.0, b"c"), (10.0, b"a"), (20.0, b"b")]:
+        watch.add(expires_at, name, b"pair")
+    assert watch.next_expiry == 10.0
+    due = watch.due(25.0, lambda watched: watched[0] != b"a", limit=10)
+    assert due == [(b"b", b"pair")]
+    assert watch.due(25.0, lambda _: True, limit=10) == []
+    assert watch.next_expiry == 30.0
+
+
+def test_due_is_bounded() -> None:
+    watch = HoldWatch()
+    for number in range(5):
+        watch.add(1.0, bytes([number]), b"pair")
+    assert len(watch.due(2.0, lambda _: True, limit=3)) == 3
+    assert len(watch.due(2.0, lambda _: True, limit=3)) == 2
+
+
+def test_each_written_hold_is_given_once_when_it_is_old_enough() -> None:
+    watch = HoldWatch()
+    watch.add_fresh(600.0, b"old", b"pair", now=1.0)
+    watch.add_fresh(600.0, b"new", b"pair", now=5.0)
+    assert watch.written_before(2.0, limit=10) == [(b"old", b"pair")]
+    assert watch.written_before(2.0, limit=10) == []
+    assert watch.written_before(6.0, limit=10) == [(b"new", b"pair")]
+
+
+def test_compacting_keeps_what_is_open() -> None:
+    watch = HoldWatch()
+    for number in range(20_000):
+        watch.add(float(number), number.to_bytes(4), b"pair")
+    watch.compact(lambda watched: watched[0][-1] == 0)
+    assert 0 < len(watch) < 100
+    assert watch.next_expiry == 0.0
