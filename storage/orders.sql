@@ -66,19 +66,20 @@ WITH wanted AS (
     SELECT o.order_id FROM orders o JOIN wanted USING (order_id)
     WHERE o.status = 'pending' ORDER BY o.order_id FOR UPDATE OF o
 ), held AS (
-    SELECT r.reservation_id, r.order_id, r.status, r.quantity
+    SELECT r.reservation_id, r.order_id, r.quantity
     FROM inventory_reservations r JOIN pending USING (order_id)
+    WHERE r.status = 'active'
     ORDER BY r.reservation_id FOR UPDATE OF r
 ), ready AS (
     -- Every unit of every line is still held.
-    SELECT h.order_id FROM held h WHERE h.status = 'active'
+    SELECT h.order_id FROM held h
     GROUP BY h.order_id
     HAVING sum(h.quantity) =
         (SELECT sum(i.quantity) FROM order_items i WHERE i.order_id = h.order_id)
 ), allocated AS (
     UPDATE inventory_reservations r SET status = 'allocated'
     FROM held JOIN ready USING (order_id)
-    WHERE r.reservation_id = held.reservation_id AND held.status = 'active'
+    WHERE r.reservation_id = held.reservation_id
 ), captured AS (
     UPDATE payments p SET status = 'captured', updated_at = now()
     FROM ready WHERE p.order_id = ready.order_id

@@ -77,7 +77,9 @@ CREATE TABLE inventory_reservations (
     status          reservation_status NOT NULL DEFAULT 'active',
     created_at      timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX inventory_reservations_order ON inventory_reservations (order_id);
+-- Partial both: an allocated reservation leaves them, and confirming an order writes to neither.
+CREATE INDEX inventory_reservations_order ON inventory_reservations (order_id)
+    WHERE status = 'active';
 CREATE INDEX inventory_reservations_open ON inventory_reservations (inventory_id, expires_at)
     WHERE status = 'active';
 
