@@ -1,6 +1,7 @@
 // The two live charts. The last five minutes are kept in memory, never more.
 
 const WINDOW_S = 300;
+const SHOWN_MIN_S = 60; // a page just opened shows a minute, and grows to the window
 const POINTS_MAX = WINDOW_S + 60; // one a second, and room for gaps
 const points = []; // {at, confirmed, rejected, p50, p99}; null figures break the line
 
@@ -31,6 +32,8 @@ function layout(style) {
   const ink = style.getPropertyValue("--muted");
   const line = style.getPropertyValue("--line");
   const now = Date.now();
+  const seen = points.length ? now - points[0].at : 0;
+  const shown = Math.min(Math.max(seen, SHOWN_MIN_S * 1000), WINDOW_S * 1000);
   const axis = { gridcolor: line, zeroline: false, linecolor: line, tickcolor: line, fixedrange: true };
   return {
     autosize: true,
@@ -42,7 +45,7 @@ function layout(style) {
     hoverlabel: { bgcolor: style.getPropertyValue("--surface"), bordercolor: line, font: { color: style.getPropertyValue("--ink") } },
     legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top" },
     showlegend: true,
-    xaxis: { ...axis, type: "date", range: [now - WINDOW_S * 1000, now].map(local), tickformat: "%H:%M", hoverformat: "%H:%M:%S", nticks: 5, showgrid: false },
+    xaxis: { ...axis, type: "date", range: [now - shown, now].map(local), tickformat: shown < 150_000 ? "%H:%M:%S" : "%H:%M", hoverformat: "%H:%M:%S", nticks: 5, showgrid: false },
     yaxis: { ...axis, rangemode: "tozero", nticks: 5, separatethousands: true, automargin: false },
   };
 }
