@@ -38,8 +38,8 @@ class StockClientConfig:
 
     batch_max: int = 1_024
     """Requests in one call."""
-    calls_in_flight_max: int = 2
-    """Calls under way to one owner: one being decided, one on its way."""
+    calls_in_flight_max: int = 1
+    """Calls under way to one owner; more make turns smaller, not faster (docs/benchmarks.md)."""
     batch_spacing_s: float = 0.0
     """Least time between two calls to one owner (see Coalescer)."""
     queue_max: int = 20_000

@@ -88,6 +88,7 @@ class PostgresStockJournal:
         return list(pairs.values())
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
+        position = {pair: number for number, pair in enumerate(turn.pair_ids, 1)}
         try:
             rows = await self._pool.fetch(
                 _SQL["write_turn"],
@@ -95,7 +96,7 @@ class PostgresStockJournal:
                 turn.epoch,
                 _uuids(turn.reservation_ids),
                 _uuids(turn.order_ids),
-                _uuids(turn.reserved_pairs),
+                [position[pair] for pair in turn.reserved_pairs],
                 turn.quantities,
                 turn.expires_at,
                 _uuids(turn.released_ids),

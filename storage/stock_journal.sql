@@ -4,8 +4,14 @@ WITH raised AS (
     ON CONFLICT (owner_name) DO UPDATE
         SET epoch = stock_owners.epoch + 1, node = $2, pid = $3, started_at = clock_timestamp()
     RETURNING owner_name, epoch
+), retired AS (
+    -- Waits for a turn that is being committed under the older generation.
+    UPDATE stock_turns t SET retired = true
+    FROM raised WHERE t.owner_name = raised.owner_name AND NOT t.retired
+    RETURNING t.epoch
 )
-INSERT INTO stock_turns (owner_name, epoch) SELECT owner_name, epoch FROM raised
+INSERT INTO stock_turns (owner_name, epoch)
+SELECT owner_name, epoch FROM raised WHERE (SELECT count(*) FROM retired) >= 0
 RETURNING epoch
 
 -- name: load_pairs

@@ -105,12 +105,14 @@ CREATE TABLE stock_owners (
     pid         int NOT NULL DEFAULT 0,
     started_at  timestamptz NOT NULL DEFAULT now()
 );
--- Which epoch wrote each turn last, per owner and pair, for the audit of P5.
+-- What each generation wrote. The row is the fence: every turn updates it, and a successor
+-- retires it, so the two can never both write (and the audit can tell, P5).
 CREATE TABLE stock_turns (
     owner_name  text NOT NULL REFERENCES stock_owners (owner_name),
     epoch       bigint NOT NULL,
     turns       bigint NOT NULL DEFAULT 0,
     first_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (owner_name, epoch)
 ) WITH (fillfactor = 50);
