@@ -14,6 +14,7 @@ import threading
 import time
 
 import httpx
+import psutil
 import ray
 import structlog
 from ray import serve
@@ -76,6 +77,26 @@ def deploy(settings: Settings) -> None:
     serve.run_many(targets)
 
 
+def ray_processes() -> list[psutil.Process]:
+    """The raylet and the control store, where this process started them."""
+    children = psutil.Process().children()
+    return [child for child in children if child.name() in ("raylet", "gcs_server")]
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return True
+
+
+async def close_the_door(settings: Settings) -> None:
+    """Not open until `open_the_door`: a killed predecessor's word is still in Redis."""
+    redis = open_redis(settings.redis_url)
+    await redis.delete(OPEN_KEY)
+    await redis.aclose()
+
+
 async def open_the_door(settings: Settings) -> None:
     """Wait until every application answers through the front door, then say so.
 
@@ -105,13 +126,20 @@ def main() -> int:
     """Run until SIGTERM (exit 0) or until Ray is gone (exit 1)."""
     settings = Settings()
     stop = threading.Event()
+    asyncio.run(close_the_door(settings))
     start_ray(settings)
+    watched = ray_processes()
     for name in (signal.SIGTERM, signal.SIGINT):  # after Ray, which installs handlers of its own
         signal.signal(name, lambda *_: stop.set())
     deploy(settings)
     asyncio.run(open_the_door(settings))
     _log.info("shop_open", port=settings.port)
     while not stop.wait(WATCH_EVERY_S):
+        # Ray gives its own parts up late; meanwhile nothing that dies is started again.
+        if gone := [process.pid for process in watched if _is_gone(process)]:
+            _log.error("ray_is_gone", pids=gone)
+            sys.stdout.flush()
+            os._exit(1)  # Ray's farewell would wait for what is gone; the supervisor ends the rest
         if not any(node["Alive"] for node in ray.nodes()):
             _log.error("ray_is_gone")
             return 1

@@ -40,6 +40,7 @@ CLUSTER_STOP_TIMEOUT_S = 10.0
 WATCH_EVERY_S = 0.1
 RESTART_PAUSE_S = 1.0
 RESTART_PAUSE_MAX_S = 30.0
+STABLE_AFTER_S = 120.0  # who ran for so long did not fail to start: the pause is short again
 _log = structlog.get_logger(__name__)
 
 # Set before Ray starts, for the driver and every worker (each is explained in
@@ -49,6 +50,7 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # three misses in a row start HAProxy again
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_worker_niceness": "0",
@@ -210,16 +212,20 @@ class Supervisor:
         pause = RESTART_PAUSE_S
         try:
             self._start_cluster(settings)
+            started = time.monotonic()
             while not self._stop.wait(WATCH_EVERY_S):
                 for server in embedded:
                     if server.restart_if_gone():
                         _log.warning("server_restarted", server=type(server).__name__)
                 if self._cluster is not None and self._cluster.poll() is not None:
+                    if time.monotonic() - started > STABLE_AFTER_S:
+                        pause = RESTART_PAUSE_S
                     _log.error("cluster_ended", status=self._cluster.returncode, again_in_s=pause)
                     if self._stop.wait(pause):
                         break
                     pause = min(pause * 2, RESTART_PAUSE_MAX_S)
                     self._start_cluster(settings)
+                    started = time.monotonic()
         finally:
             self._stop_cluster()
 
