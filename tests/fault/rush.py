@@ -20,7 +20,7 @@ CONCURRENCY = 64
 FAULT_AFTER_ORDERS = 60
 BACK_WITHIN_S = 90.0
 SETTLED_WITHIN_S = 40.0
-_PROBE_STOCK = 50
+_PROBE_STOCK = 5_000  # ordinary shoppers may come across it as well
 _LEFT = """
     SELECT i.quantity AS available, coalesce(sum(r.quantity) FILTER (
                WHERE r.status IN ('allocated', 'shipped')), 0)::int AS allocated,
@@ -62,8 +62,14 @@ async def prepare(shop: Shop) -> Rush:
     return Rush(hot=hot, probe=await shop.stock_up(_PROBE_STOCK, owner=hot.owner))
 
 
-async def sell_through(shop: Shop, rush: Rush, fault: Callable[[], Any]) -> Aftermath:
-    """Hold the sale; `fault` runs in a thread once FAULT_AFTER_ORDERS orders are confirmed."""
+async def sell_through(
+    shop: Shop, rush: Rush, fault: Callable[[], Any], *, probe_after_fault: bool = False
+) -> Aftermath:
+    """Hold the sale; `fault` runs in a thread once FAULT_AFTER_ORDERS orders are confirmed.
+
+    With `probe_after_fault` the shopper who measures comes when `fault` has returned, for one
+    that takes effect late; the time counts from its beginning all the same.
+    """
     reached = asyncio.Event()
 
     def watch(progress: SaleProgress) -> None:
@@ -77,6 +83,8 @@ async def sell_through(shop: Shop, rush: Rush, fault: Callable[[], Any]) -> Afte
     assert not sale.done(), "the sale was over before the fault"
     struck = time.monotonic()
     injected = asyncio.create_task(asyncio.to_thread(fault))
+    if probe_after_fault:
+        await injected
     probe_order = await _buy_patiently(shop, rush.probe)
     first_order_s = time.monotonic() - struck
     await injected
@@ -110,6 +118,7 @@ async def _buy_patiently(shop: Shop, product: Hot) -> str:
         cart = await _ask(
             http, "/api/v1/cart/items", {"product_id": product.product_id, "quantity": 1}, {}
         )
+        assert "token" in cart, cart
         headers = {"Authorization": f"Bearer {cart['token']}", "Idempotency-Key": str(uuid4())}
         body = checkout_body(cart["cart_id"])
         while True:

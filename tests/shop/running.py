@@ -122,7 +122,7 @@ class Shop:
     def up(self) -> float:
         """Open it in the background; the seconds it took until it was ready."""
         started = time.monotonic()
-        done = self.command("up", "--detach", "--empty", "--port", str(self.port))
+        done = self.command("up", "--detach", "--port", str(self.port))
         assert done.returncode == 0, f"{done.stderr}\n{self.logs()}"
         return time.monotonic() - started
 
@@ -310,9 +310,7 @@ class Basket:
 
 def fill_basket(http: httpx.Client, product_id: str, quantity: int = 1) -> Basket:
     """A new guest's cart with one product in it."""
-    answer = http.post(
-        "/api/v1/cart/items", json={"product_id": product_id, "quantity": quantity}
-    )
+    answer = http.post("/api/v1/cart/items", json={"product_id": product_id, "quantity": quantity})
     assert answer.status_code == 200, answer.text
     cart = answer.json()
     return Basket(cart_id=cart["cart_id"], token=cart["token"], key=str(uuid4()), cart=cart)
