@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import socket
 
-BLOCK_SIZE = 100  # ports that one shop's replicas may listen on
-_BLOCKS = range(30_000, 32_700, BLOCK_SIZE)
+BLOCK_SIZE = 100  # ports of one shop: its replicas', and its fallback proxy's at the end
+_BLOCKS = range(31_100, 32_700, BLOCK_SIZE)  # past those that Serve takes unless told otherwise
 _PROBED = 12  # of a block: Serve fills it from below
 
 
@@ -58,4 +58,4 @@ def claim_block() -> Claim:
         if all(is_free(port) for port in range(low, low + _PROBED)):
             return found
         found.release()  # taken by something that claims nothing, or by a dead shop's remains
-    raise RuntimeError("no free block of ports between 30000 and 32700; stop another shop")
+    raise RuntimeError("no free block of ports between 31100 and 32700; stop another shop")

@@ -31,7 +31,7 @@ import structlog
 
 from serve_apps.port_blocks import BLOCK_SIZE, claim, claim_block, is_free
 from serve_apps.settings import Settings
-from storage.embedded import EmbeddedPostgres, EmbeddedRedis, socket_folder
+from storage.embedded import EmbeddedPostgres, EmbeddedRedis, socket_folder, wait_until_ended
 from storage.postgres import migrate
 
 MARK = "DOORBUSTER_RUN"
@@ -139,7 +139,7 @@ def end_leftovers(home: Path) -> int:
     for process in found:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(found, timeout=10)
+    wait_until_ended(found, timeout_s=10)
     return len(found)
 
 
@@ -270,7 +270,7 @@ class Supervisor:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(found, timeout=10)
+        wait_until_ended(found, timeout_s=10)
         shutil.rmtree(socket_folder(self._home) / "r", ignore_errors=True)
 
     def _write_run_file(self, settings: Settings) -> None:
@@ -313,7 +313,10 @@ def _ports(low: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(low),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(low + BLOCK_SIZE - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(low + BLOCK_SIZE - 3),
+        # Where HAProxy sends what no replica can take.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(low + BLOCK_SIZE - 2),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(low + BLOCK_SIZE - 1),
     }
 
 
