@@ -16,7 +16,7 @@ import signal
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +61,26 @@ def socket_folder(home: Path) -> Path:
     """A short path for a home's sockets: HAProxy adds 68 characters and allows 97 in all."""
     digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
     return Path("/tmp") / f"doorb-{digest}"
+
+
+def wait_until_ended(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
+    """Wait until none of them runs. One that has ended but that its parent, or a lazy process 1
+    after that, has not asked about yet runs no more.
+    """
+    deadline = time.monotonic() + timeout_s
+    running = list(processes)
+    while time.monotonic() < deadline:
+        running = [process for process in running if _runs(process)]
+        if not running:
+            return
+        time.sleep(_POLL_S)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _wait_until_up(
@@ -198,15 +218,27 @@ class EmbeddedPostgres:
             if process.name() == "postgres" and str(self._paths.data) in process.cmdline():
                 family = [process, *process.children(recursive=True)]
                 process.send_signal(signal.SIGQUIT)
-                _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
-                for one in alive:
-                    one.kill()
+                wait_until_ended(family, timeout_s=STOP_TIMEOUT_S)
+                for one in family:
+                    with contextlib.suppress(psutil.Error):
+                        one.kill()
         # The backends of a killed postmaster hold the shared memory until they notice.
+        orphans: list[psutil.Process] = []
         for orphan in psutil.process_iter(["name", "ppid"]):
             with contextlib.suppress(psutil.Error):
                 if orphan.info["name"] == "postgres" and orphan.cwd() == str(self._paths.data):
+                    orphans.append(orphan)
                     orphan.kill()
-                    orphan.wait(STOP_TIMEOUT_S)
+        wait_until_ended(orphans, timeout_s=STOP_TIMEOUT_S)
+        self._remove_stale_lock(pid_file)
+
+    def _remove_stale_lock(self, pid_file: Path) -> None:
+        """Postgres takes a killed postmaster that nobody has waited for yet for a running one."""
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            pid = int(pid_file.read_text().splitlines()[0])
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if not _runs(psutil.Process(pid)):
+                    pid_file.unlink()
 
     def _launch(self) -> None:
         command = [str(self._bin / "postgres"), "-D", str(self._paths.data)]
@@ -279,7 +311,7 @@ class EmbeddedRedis:
                 is_redis = process.info["name"] == "redis-server"
                 if is_redis and process.cwd() == str(self._paths.data):
                     process.terminate()
-                    process.wait(STOP_TIMEOUT_S)
+                    wait_until_ended([process], timeout_s=STOP_TIMEOUT_S)
 
     def _launch(self) -> None:
         command = [
