@@ -62,13 +62,10 @@ async def prepare(shop: Shop) -> Rush:
     return Rush(hot=hot, probe=await shop.stock_up(_PROBE_STOCK, owner=hot.owner))
 
 
-async def sell_through(
-    shop: Shop, rush: Rush, fault: Callable[[], Any], *, probe_after_fault: bool = False
-) -> Aftermath:
+async def sell_through(shop: Shop, rush: Rush, fault: Callable[[], Any]) -> Aftermath:
     """Hold the sale; `fault` runs in a thread once FAULT_AFTER_ORDERS orders are confirmed.
 
-    With `probe_after_fault` the shopper who measures comes when `fault` has returned, for one
-    that takes effect late; the time counts from its beginning all the same.
+    The shopper who measures comes when `fault` has returned; the time counts from its beginning.
     """
     reached = asyncio.Event()
 
@@ -82,12 +79,9 @@ async def sell_through(
     assert reached.is_set(), f"the sale ended before the fault: {sale}"
     assert not sale.done(), "the sale was over before the fault"
     struck = time.monotonic()
-    injected = asyncio.create_task(asyncio.to_thread(fault))
-    if probe_after_fault:
-        await injected
+    await asyncio.to_thread(fault)
     probe_order = await _buy_patiently(shop, rush.probe)
     first_order_s = time.monotonic() - struck
-    await injected
     await eventually_async(
         lambda: asyncio.to_thread(shop.is_ready), within_s=BACK_WITHIN_S, what="ready again"
     )

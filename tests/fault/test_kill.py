@@ -21,14 +21,10 @@ async def _survives(
     name: str,
     fault: Callable[[Rush], object],
     print_line: Callable[[str], None],
-    *,
-    probe_after_fault: bool = False,
 ) -> None:
     async with asyncio.timeout(WHOLE_TEST_S):
         rush = await prepare(shop)
-        after = await sell_through(
-            shop, rush, lambda: fault(rush), probe_after_fault=probe_after_fault
-        )
+        after = await sell_through(shop, rush, lambda: fault(rush))
         print_line(_line(name, after))
         await check_books(shop, rush, after)
 
@@ -109,9 +105,7 @@ def _kill_part_of_ray(shop: Shop, name: str) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 async def test_ray_dies(shop: Shop, name: str, print_line: Callable[[str], None]) -> None:
-    await _survives(
-        shop, name, lambda _: _kill_part_of_ray(shop, name), print_line, probe_after_fault=True
-    )
+    await _survives(shop, name, lambda _: _kill_part_of_ray(shop, name), print_line)
 
 
 @pytest.mark.asyncio
