@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ class Shop:
         )
 
     @contextlib.asynccontextmanager
-    async def parts(self) -> Any:
+    async def parts(self) -> AsyncIterator[Parts]:
         """Connections to its databases for the length of an `async with`."""
         async with open_parts(self.settings(), "tests") as parts:
             yield parts
