@@ -100,8 +100,9 @@ class _Checkouts:
         carts: list[tuple[str, str]] = []
 
         def keep(_: Prepared, response: Response) -> None:
-            cart = orjson.loads(response.body)
-            carts.append((cart["cart_id"], cart["token"]))
+            if response.status == 200:
+                cart = orjson.loads(response.body)
+                carts.append((cart["cart_id"], cart["token"]))
 
         async with HttpClient(base_url=self._base_url, connections_max=1) as client:
             adds = [client.prepare(self._add(hot=hot)) for _ in range(orders)]
