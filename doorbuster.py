@@ -166,23 +166,23 @@ def _tell_addresses(base_url: str) -> None:
 
 
 @app.command()
-def down(home: Home = None) -> None:
-    """Stop the shop that runs in the background."""
+def down(home: Home = None, port: Port = None) -> None:
+    """Stop the shop that runs in the background. The home names it; --port may be given too."""
     from serve_apps.supervisor import stop_shop
 
-    settings = _settings(home)
+    settings = _settings(home, port)
     _guarded(lambda: stop_shop(settings.home))
     _errors.print(f"the shop in {settings.home} has stopped", highlight=False)
 
 
 @app.command()
-def status(home: Home = None, json: Json = None) -> None:
+def status(home: Home = None, port: Port = None, json: Json = None) -> None:
     """Say whether the shop runs and which of its parts are ready. Exit status 1 if not."""
     import httpx
 
     from serve_apps.supervisor import read_run_file
 
-    settings = _settings(home)
+    settings = _settings(home, port)
     run = read_run_file(settings.home)
     document: dict[str, Any] = {"running": run is not None, "ready": False, "parts": {}}
     if run is not None:
@@ -243,6 +243,7 @@ def import_(
     file: Annotated[Path, typer.Argument(help="The file to read.")],
     format: Annotated[str, typer.Option("--format", help="Its format.")] = "shopify-csv",
     home: Home = None,
+    port: Port = None,
     json: Json = None,
 ) -> None:
     """Load a catalog. A bad row skips only itself; a second run changes nothing."""
@@ -250,7 +251,7 @@ def import_(
     from serve_apps.composition import open_parts
     from serve_apps.shop_process import databases
 
-    settings = _settings(home)
+    settings = _settings(home, port)
     if not file.is_file():
         _fail(f"there is no file {file}")
 
@@ -275,6 +276,7 @@ def import_(
 @app.command()
 def audit(
     home: Home = None,
+    port: Port = None,
     acknowledged: Annotated[
         Path | None,
         typer.Option(help="A file of order ids that buyers were told of, one per line (P10)."),
@@ -288,7 +290,7 @@ def audit(
     from serve_apps.supervisor import read_run_file
     from sim.sale_screen import render_audit
 
-    settings = _settings(home)
+    settings = _settings(home, port)
     if not has_data(settings.home, settings):
         _fail(f"there is no shop in {settings.home} to audit")
 
