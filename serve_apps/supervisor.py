@@ -169,6 +169,8 @@ def servers(
     finally:
         for server in reversed(embedded):
             server.stop()
+        if embedded:
+            shutil.rmtree(socket_folder(settings.home), ignore_errors=True)
 
 
 class Supervisor:
