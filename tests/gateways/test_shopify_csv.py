@@ -41,7 +41,7 @@ _COLUMNS = (
     "Image Src",
     "Status",
 )
-_SHARED_CATALOG = Path("/work/shared/data/catalog.shopify.csv")
+_SHARED_CATALOG = Path(__file__).resolve().parents[3] / "shared/data/catalog.shopify.csv"
 
 
 def _row(handle: str = "mug", **cells: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from storage.catalog import CatalogRepository
 _HEADER = (
     "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price,Variant Inventory Qty\n"
 )
-_SHARED_CATALOG = Path("/work/shared/data/catalog.shopify.csv")
+_SHARED_CATALOG = Path(__file__).resolve().parents[3] / "shared/data/catalog.shopify.csv"
 pytestmark = pytest.mark.asyncio
 
 
