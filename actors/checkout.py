@@ -31,7 +31,6 @@ from domain.ports import OrderBook, PaymentProvider, Unavailable
 from domain.stock import RESERVATION_TTL_S, RETRYABLE, Answer, Release, Reserve, ReserveStatus
 
 _log = structlog.get_logger(__name__)
-RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True, slots=True)
