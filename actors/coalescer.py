@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,19 +24,22 @@ class Coalescer(Generic[Item, Result]):
 
     At most `in_flight_max` batches of at most `batch_max` items are away at once, and at most
     `queue_max` items wait; beyond that `submit` raises Overloaded at once. `work` must end by
-    itself: it carries the timeouts.
+    itself: it carries the timeouts. What it answers with None is `elsewhere`'s to answer, which
+    gets the item and its future.
     """
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        work: Callable[[list[Item]], Awaitable[Sequence[Result | None]]],
         *,
+        elsewhere: Callable[[Item, asyncio.Future[Result]], None] | None = None,
         batch_max: int = 256,
         queue_max: int = 10_000,
         in_flight_max: int = 1,
         spacing_s: float = 0.0,
     ) -> None:
         self._work = work
+        self._elsewhere = elsewhere
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._in_flight_max = in_flight_max
@@ -53,14 +56,18 @@ class Coalescer(Generic[Item, Result]):
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """A future for the item's answer. Raises Overloaded at the bound."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.add(item, future)
+        return future
+
+    def add(self, item: Item, future: asyncio.Future[Result]) -> None:
+        """The same with a future that is there already."""
         if len(self._waiting) >= self._queue_max:
             raise Overloaded(f"{len(self._waiting)} requests wait already; try again shortly")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         if not self._flush_planned and len(self._tasks) < self._in_flight_max:
             self._plan_flush(loop)
-        return future
 
     def _plan_flush(self, loop: asyncio.AbstractEventLoop) -> None:
         self._flush_planned = True
@@ -86,9 +93,15 @@ class Coalescer(Generic[Item, Result]):
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._work([item for item, _ in batch])
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
+            for (item, future), result in zip(batch, results, strict=True):
+                if future.done():
+                    continue
+                if result is not None:
                     future.set_result(result)
+                elif self._elsewhere is not None:
+                    self._elsewhere(item, future)
+                else:
+                    future.set_result(cast(Result, None))
         except BaseException as error:
             for _, future in batch:
                 if not future.done():

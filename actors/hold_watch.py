@@ -44,14 +44,26 @@ class HoldWatch:
         """When the next hold expires, if any."""
         return self._by_expiry[0][0] if self._by_expiry else None
 
-    def due(self, now: float, is_open: Callable[[Watched], bool], limit: int) -> list[Watched]:
-        """Open holds whose time is over, at most `limit`; they are not watched any more."""
+    def due(
+        self, now: float, expires_at: Callable[[Watched], float | None], limit: int
+    ) -> list[Watched]:
+        """Open holds whose time is over, at most `limit`; they are not watched any more.
+
+        `expires_at` gives the time of a hold that is open: one that was extended is watched
+        under its new time as well.
+        """
         due: list[Watched] = []
         while self._by_expiry and self._by_expiry[0][0] <= now and len(due) < limit:
             _, reservation_id, inventory_id = heapq.heappop(self._by_expiry)
-            if is_open((reservation_id, inventory_id)):
+            until = expires_at((reservation_id, inventory_id))
+            if until is not None and until <= now:
                 due.append((reservation_id, inventory_id))
         return due
+
+    def put_back(self, due: list[Watched]) -> None:
+        """They could not be let go after all: they are due at once."""
+        for reservation_id, inventory_id in due:
+            self.add(0.0, reservation_id, inventory_id)
 
     def written_before(self, moment: float, limit: int) -> list[Watched]:
         """Holds written before a moment of the monotonic clock; each is given once."""
@@ -61,10 +73,12 @@ class HoldWatch:
             old.append((reservation_id, inventory_id))
         return old
 
-    def compact(self, is_open: Callable[[Watched], bool]) -> None:
+    def compact(self, expires_at: Callable[[Watched], float | None]) -> None:
         """Drop what is settled, once it has grown to twice what was left the last time."""
         if len(self._by_expiry) < self._compact_at:
             return
-        self._by_expiry = [entry for entry in self._by_expiry if is_open((entry[1], entry[2]))]
+        self._by_expiry = [
+            entry for entry in self._by_expiry if expires_at((entry[1], entry[2])) is not None
+        ]
         heapq.heapify(self._by_expiry)
         self._compact_at = max(_COMPACT_FROM, 2 * len(self._by_expiry))

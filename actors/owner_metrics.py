@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from domain.histogram import LatencyHistogram
-from domain.stock import Pair, Turn
+from domain.stock import Pair
+from domain.turns import Turn
 
 HOT_PAIRS_SHOWN = 10
 _HEAT_KEPT = 0.7  # of a pair's heat stays from one report to the next

@@ -12,14 +12,14 @@ import asyncio
 import hmac
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Protocol, cast
 
 import structlog
 
 from actors.wire import pack_answers, pack_requests, unpack_answers, unpack_requests
 from domain.ports import Unavailable
-from domain.stock import Answer, Release, Reserve
+from domain.stock import Answer, Request
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 KEY_BYTES = 32
@@ -33,7 +33,7 @@ Address = tuple[str, int]
 class Answers(Protocol):
     """What stands behind a stream: an owner."""
 
-    async def call(self, requests: list[Reserve | Release]) -> list[Answer]:
+    async def call(self, requests: list[Request], caller: Hashable) -> list[Answer]:
         """Answers in the order of the requests. Raises Unavailable."""
         ...
 
@@ -101,7 +101,7 @@ class _Served(_Frames):
 
     async def _answer(self, number: int, payload: bytes) -> None:
         try:
-            answers = await self._owner.call(unpack_requests(payload))
+            answers = await self._owner.call(unpack_requests(payload), self)
         except (Unavailable, struct.error) as error:
             _log.warning("stream_call_failed", reason=str(error))
             self.close()  # the caller repeats what it had under way
@@ -172,7 +172,7 @@ class StreamTransport:
         self._connections: dict[str, _Called] = {}
         self._connecting: dict[str, asyncio.Lock] = {}
 
-    async def call(self, owner: str, requests: list[Reserve | Release]) -> list[Answer]:
+    async def call(self, owner: str, requests: list[Request]) -> list[Answer]:
         """Answers in order. Raises Unavailable when the owner did not answer."""
         connection = self._connections.get(owner)
         if connection is None or connection.lost:

@@ -1,41 +1,45 @@
-"""Which owner decides for a pair: rendezvous hashing over the pool.
-
-Thaler and Ravishankar, "A name-based mapping scheme for rendezvous" (1996): the owner with the
-highest hash of (owner, pair) wins. Taking one owner away moves only its own pairs.
-"""
+"""Which owner to ask for a pair: its home in the pool, until an owner says otherwise."""
 
 from __future__ import annotations
 
-import hashlib
+from domain.owners import Homes, owner_name
 
-_CACHE_MAX = 500_000
-
-
-def pool_names(size: int) -> tuple[str, ...]:
-    """The names of a pool of `size` owners."""
-    return tuple(f"pool-{slot}" for slot in range(size))
+_LEARNED_MAX = 100_000
 
 
 class Routing:
-    """A routing table that fills itself; bounded."""
+    """A routing table that learns from ELSEWHERE answers; bounded.
+
+    What it learns may be old by the time it is used: whoever is asked in vain says so, and an
+    owner that cannot be reached is forgotten in favour of the pair's home, which knows.
+    """
 
     def __init__(self, owners: tuple[str, ...]) -> None:
-        if not owners:
-            raise ValueError("a stock pool needs at least one owner; set DOORBUSTER_STOCK_OWNERS")
-        self.owners = owners
-        self._seeds = [(owner, owner.encode()) for owner in owners]
-        self._known: dict[bytes, str] = {}
+        self._homes = Homes(owners)
+        self._learned: dict[bytes, str] = {}
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The pool."""
+        return self._homes.owners
 
     def owner_of(self, inventory_id: bytes) -> str:
-        """The owner's name."""
-        known = self._known.get(inventory_id)
-        if known is not None:
-            return known
-        if len(self._known) >= _CACHE_MAX:
-            self._known.clear()
-        _, winner = max(
-            (hashlib.blake2b(inventory_id, key=seed, digest_size=8).digest(), owner)
-            for owner, seed in self._seeds
-        )
-        self._known[inventory_id] = winner
-        return winner
+        """The name of the owner to ask."""
+        return self._learned.get(inventory_id) or self._homes.home_of(inventory_id)
+
+    def learn(self, inventory_id: bytes, number: int) -> str:
+        """The pair is with the owner of this number; its name."""
+        owner = owner_name(number)
+        if owner == self._homes.home_of(inventory_id):
+            self._learned.pop(inventory_id, None)
+        else:
+            if len(self._learned) >= _LEARNED_MAX:
+                del self._learned[next(iter(self._learned))]
+            self._learned[inventory_id] = owner
+        return owner
+
+    def forget(self, owner: str) -> None:
+        """The owner cannot be reached: ask the homes of its pairs."""
+        lost = [pair for pair, learned in self._learned.items() if learned == owner]
+        for pair in lost:
+            del self._learned[pair]

@@ -2,7 +2,8 @@
 
 Requests of many callers to one owner travel together. A call that fails or that the owner
 could not answer is repeated with the same ids until the caller's deadline; the owner makes
-repeats harmless (P4). Over its bound the client answers BUSY at once.
+repeats harmless (P4). A pair that has moved to another owner is followed there, again with the
+same ids. Over its bound the client answers BUSY at once.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ import structlog
 
 from actors.coalescer import Coalescer, Overloaded
 from actors.routing import Routing
+from domain.owners import is_dedicated
 from domain.ports import Unavailable
-from domain.stock import Answer, Release, ReleaseStatus, Reserve, ReserveStatus
+from domain.stock import Answer, Extend, Release, Request, Reserve, ReserveStatus
 
 _log = structlog.get_logger(__name__)
 _UNAVAILABLE = Answer(ReserveStatus.UNAVAILABLE, 0)
-_BUSY = Answer(ReserveStatus.BUSY, 0)
+BUSY_RETRY_AFTER_MS = 250
+_BUSY = Answer(ReserveStatus.BUSY, BUSY_RETRY_AFTER_MS)
+_MOVES_AT_ONCE = 3  # a request follows its pair without waiting; hand-overs are seconds apart
+Result = asyncio.Future[Answer]
 
 
 class OwnerTransport(Protocol):
     """Carries one batch to an owner and its answers back. Raises Unavailable."""
 
-    async def call(self, owner: str, requests: list[Reserve | Release]) -> list[Answer]:
+    async def call(self, owner: str, requests: list[Request]) -> list[Answer]:
         """Answers in the order of the requests."""
         ...
 
@@ -53,7 +58,7 @@ class StockClientConfig:
 
 
 class StockClient:
-    """Reserves and releases through the owners."""
+    """Reserves, extends and releases through the owners."""
 
     def __init__(
         self,
@@ -67,20 +72,26 @@ class StockClient:
         self._transport = transport
         self._routing = routing
         self._monotonic = monotonic
-        self._lanes: dict[str, Coalescer[Reserve | Release, Answer]] = {
-            owner: self._lane(owner) for owner in routing.owners
-        }
+        self._lanes: dict[str, Coalescer[Request, Answer]] = {}
+        self._following: dict[Result, tuple[int, float]] = {}
 
     async def reserve(self, requests: Sequence[Reserve]) -> list[Answer]:
         """Ask for each reservation; answers in order, ReserveStatus in `status`.
 
         The answers are independent: who wants all or none releases what was held.
         """
-        futures = [self.submit(request) for request in requests]
-        return [await future for future in futures]
+        return await self.ask(requests)
 
     async def release(self, requests: Sequence[Release]) -> list[Answer]:
         """Give reservations back; ReleaseStatus in `status`. Safe to repeat."""
+        return await self.ask(requests)
+
+    async def extend(self, requests: Sequence[Extend]) -> list[Answer]:
+        """More time for reservations, once each; ExtendStatus in `status`. Safe to repeat."""
+        return await self.ask(requests)
+
+    async def ask(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answers in order, whatever is asked. Never ELSEWHERE: pairs are followed."""
         futures = [self.submit(request) for request in requests]
         return [await future for future in futures]
 
@@ -89,32 +100,64 @@ class StockClient:
         """Requests that wait to be sent."""
         return sum(lane.queued for lane in self._lanes.values())
 
-    def submit(self, request: Reserve | Release) -> asyncio.Future[Answer]:
+    def submit(self, request: Request) -> Result:
         """The answer's future; the request is on its way when the caller next waits."""
-        lane = self._lanes[self._routing.owner_of(request.inventory_id)]
+        owner = self._routing.owner_of(request.inventory_id)
+        lane = self._lanes.get(owner) or self._new_lane(owner)
         try:
             return lane.submit(request)
         except Overloaded:
-            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            future: Result = asyncio.get_running_loop().create_future()
             future.set_result(_BUSY)
             return future
 
-    def _lane(self, owner: str) -> Coalescer[Reserve | Release, Answer]:
-        async def work(requests: list[Reserve | Release]) -> list[Answer]:
+    def _new_lane(self, owner: str) -> Coalescer[Request, Answer]:
+        async def work(requests: list[Request]) -> list[Answer | None]:
             return await self._until_answered(owner, requests)
 
-        return Coalescer(
+        lane = self._lanes[owner] = Coalescer(
             work,
+            elsewhere=self._follow,
             batch_max=self._config.batch_max,
             queue_max=self._config.queue_max,
             in_flight_max=self._config.calls_in_flight_max,
             spacing_s=self._config.batch_spacing_s,
         )
+        return lane
 
-    async def _until_answered(self, owner: str, requests: list[Reserve | Release]) -> list[Answer]:
-        """Repeat what stays without a decision, with the same ids, until the deadline."""
+    def _follow(self, request: Request, future: Result) -> None:
+        """Ask again where the pair is now, within the deadline; the future stays the caller's."""
+        config, now = self._config, self._monotonic()
+        moves, deadline = self._following.get(future, (0, now + config.deadline_s))
+        if not moves:
+            future.add_done_callback(lambda done: self._following.pop(done, None))
+        self._following[future] = (moves + 1, deadline)
+        pause = 0.0
+        if moves >= _MOVES_AT_ONCE:
+            pause = min(config.retry_first_s * 2 ** (moves - _MOVES_AT_ONCE), config.retry_max_s)
+        if now + pause >= deadline:
+            future.set_result(_UNAVAILABLE)
+        elif pause:
+            asyncio.get_running_loop().call_later(pause, self._send_again, request, future)
+        else:
+            self._send_again(request, future)
+
+    def _send_again(self, request: Request, future: Result) -> None:
+        if future.done():
+            return
+        owner = self._routing.owner_of(request.inventory_id)
+        try:
+            (self._lanes.get(owner) or self._new_lane(owner)).add(request, future)
+        except Overloaded:
+            future.set_result(_BUSY)
+
+    async def _until_answered(self, owner: str, requests: list[Request]) -> list[Answer | None]:
+        """Repeat what stays without a decision, with the same ids, until the deadline.
+
+        None for what is to be asked elsewhere.
+        """
         config = self._config
-        answers: list[Answer] = [_UNAVAILABLE] * len(requests)
+        answers: list[Answer | None] = [_UNAVAILABLE] * len(requests)
         open_positions = list(range(len(requests)))
         deadline = self._monotonic() + config.deadline_s
         pause = config.retry_first_s
@@ -122,20 +165,39 @@ class StockClient:
             sent = [requests[position] for position in open_positions]
             got = await self._one_call(owner, sent)
             if got is not None:
-                for position, answer in zip(open_positions, got, strict=True):
-                    answers[position] = answer
-                open_positions = [
-                    position
-                    for position in open_positions
-                    if answers[position].status
-                    in (ReserveStatus.UNAVAILABLE, ReleaseStatus.UNAVAILABLE)
-                ]
+                open_positions = self._take(requests, open_positions, got, answers)
+            elif is_dedicated(owner):
+                # It may have given its pairs back and be gone; their homes know.
+                self._routing.forget(owner)
+                for position in open_positions:
+                    answers[position] = None
+                return answers
             if not open_positions or self._monotonic() + pause >= deadline:
                 return answers
             await asyncio.sleep(pause)
             pause = min(pause * 2, config.retry_max_s)
 
-    async def _one_call(self, owner: str, requests: list[Reserve | Release]) -> list[Answer] | None:
+    def _take(
+        self,
+        requests: list[Request],
+        positions: list[int],
+        got: list[Answer],
+        answers: list[Answer | None],
+    ) -> list[int]:
+        """Keep what an owner said; the positions that are still open."""
+        still_open: list[int] = []
+        for position, answer in zip(positions, got, strict=True):
+            status = answer.status
+            if status == ReserveStatus.ELSEWHERE:
+                self._routing.learn(requests[position].inventory_id, answer.available)
+                answers[position] = None
+                continue
+            answers[position] = answer
+            if status == ReserveStatus.UNAVAILABLE:
+                still_open.append(position)
+        return still_open
+
+    async def _one_call(self, owner: str, requests: list[Request]) -> list[Answer] | None:
         try:
             async with asyncio.timeout(self._config.call_timeout_s):
                 return await self._transport.call(owner, requests)
@@ -150,7 +212,9 @@ class LocalTransport:
     def __init__(self, owners: dict[str, object]) -> None:
         self._owners = owners
 
-    async def call(self, owner: str, requests: list[Reserve | Release]) -> list[Answer]:
+    async def call(self, owner: str, requests: list[Request]) -> list[Answer]:
         from actors.stock_owner import StockOwner
 
-        return await cast(StockOwner, self._owners[owner]).call(requests)
+        if owner not in self._owners:
+            raise Unavailable(f"there is no owner {owner} here")
+        return await cast(StockOwner, self._owners[owner]).call(requests, self)

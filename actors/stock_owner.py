@@ -1,37 +1,59 @@
 """The stock owner: the one place where a pair's reservations are decided.
 
 A plain class around one loop. A turn: gather what has arrived, load the pairs that are not
-known yet, decide everything in memory without an `await` in between, write the turn in one
-transaction under the fence, answer. While a turn is being committed the next one gathers.
+known yet, decide everything in memory without an `await` in between (`domain.turns`), write the
+turn in one transaction under the fence, answer. While a turn is being committed the next one
+gathers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from actors.hold_watch import HoldWatch
+from actors.hold_watch import HoldWatch, Watched
+from actors.mailbox import Call, Mailbox
 from actors.owner_metrics import OwnerMetrics
+from domain.owners import Homes, owner_number
 from domain.ports import (
     AvailabilityBoard,
     DuplicateReservation,
+    LimitPassed,
     MetricsBoard,
     StaleEpoch,
     StockJournal,
     Unavailable,
     VersionConflict,
 )
-from domain.stock import Answer, Pair, Release, ReleaseStatus, Reserve, ReserveStatus, Turn
+from domain.stock import (
+    NOBODY,
+    Answer,
+    Closed,
+    Extend,
+    ExtendStatus,
+    HandOver,
+    Known,
+    Load,
+    Movement,
+    Pair,
+    Release,
+    ReleaseStatus,
+    Request,
+    Reserve,
+    ReserveStatus,
+)
+from domain.turns import CustomerOfVariant, Instruction, Turn, TurnDecision
 
 _log = structlog.get_logger(__name__)
-Request = Reserve | Release
 _EXPIRED_PER_TURN_MAX = 1_000
 _SIDE_JOBS_END_S = 1.0
 _ATTEMPTS_PER_TURN = 3  # a version conflict or a repeated id costs one each
+_PAUSE_AFTER_FAILURE_S = 0.05  # what is due is tried again at once; Postgres is not hammered
+_LOOK_EVERY_S = 1.0  # at the clock that reservations expire by: it may jump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +63,11 @@ class OwnerConfig:
     turn_max: int = 2_048
     """Requests decided in one turn."""
     queue_max: int = 20_000
-    """Requests waiting; beyond it callers are told to come back."""
+    """Requests waiting; beyond a fair part of it callers are told to come back."""
     pairs_max: int = 200_000
     """Pairs kept in memory; the first loaded without holds leave first."""
     publish_every_s: float = 0.1
-    """How often availability is published for readers."""
+    """How often availability is published for readers, at most; nothing changed, nothing is."""
     report_every_s: float = 1.0
     """How often the owner's own figures are published."""
     tidy_every_s: float = 1.0
@@ -75,6 +97,7 @@ class StockOwner:
         board: AvailabilityBoard,
         metrics: MetricsBoard,
         clocks: OwnerClocks,
+        homes: Homes,
         node: str,
         pid: int,
         config: OwnerConfig | None = None,
@@ -86,29 +109,31 @@ class StockOwner:
         self._board = board
         self._metrics_board = metrics
         self._clocks = clocks
+        self._homes = homes
         self._node = node
         self._pid = pid
         self._pairs: dict[bytes, Pair] = {}
-        self._mailbox: deque[tuple[Sequence[Request], asyncio.Future[list[Answer]]]] = deque()
-        self._queued = 0
+        self._mailbox = Mailbox(self._config.queue_max, clocks.monotonic)
         self._stopped = False
         self._arrived = asyncio.Event()
         self._watch = HoldWatch()
-        self._unpublished: set[bytes] = set()
+        self._to_serve: dict[bytes, None] = {}
+        self._unpublished: dict[bytes, None] = {}
+        self._changed = asyncio.Event()
         self.metrics = OwnerMetrics(clocks.monotonic)
 
-    async def call(self, requests: Sequence[Request]) -> list[Answer]:
+    async def call(self, requests: Sequence[Request], caller: Hashable = None) -> list[Answer]:
         """Answer every request, in order, after its turn is in Postgres (P3).
 
-        Raises Unavailable when the owner has stopped: it was decided or not, ask its successor.
+        `caller` is whose queue they wait in. Raises Unavailable when the owner has stopped: it
+        was decided or not, ask its successor.
         """
         if self._stopped:
             raise Unavailable(f"owner {self.name} has stopped")
-        if self._queued + len(requests) > self._config.queue_max:
-            return [Answer(ReserveStatus.BUSY, 0)] * len(requests)
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self._mailbox.append((requests, future))
-        self._queued += len(requests)
+        if not self._mailbox.put(caller, Call(requests, future)):
+            busy = Answer(ReserveStatus.BUSY, self._mailbox.retry_after_ms)
+            return [busy] * len(requests)
         self._arrived.set()
         return await future
 
@@ -122,78 +147,80 @@ class StockOwner:
         if not self.epoch:
             await self.start()
         side_jobs = [
-            asyncio.create_task(self._every(self._config.publish_every_s, self._publish)),
+            asyncio.create_task(self._publish_changes()),
             asyncio.create_task(self._every(self._config.report_every_s, self._report)),
             asyncio.create_task(self._every(self._config.tidy_every_s, self._tidy)),
         ]
         try:
             while True:
                 await self._wait_for_work()
-                await self._turn(self._gather())
+                await self._turn(self._mailbox.take(self._config.turn_max))
         finally:
             for job in side_jobs:
                 job.cancel()
             self._stopped = True
-            self._refuse_waiting()
+            self._refuse(self._mailbox.clear())
             # Bounded: a client library may swallow the cancellation, and a stale owner must end.
             await asyncio.wait(side_jobs, timeout=_SIDE_JOBS_END_S)
 
     async def _wait_for_work(self) -> None:
-        if self._mailbox:
-            return
-        self._arrived.clear()
-        now = self._clocks.unix()
-        next_expiry = self._watch.next_expiry
-        timeout = None if next_expiry is None else max(0.0, next_expiry - now)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._arrived.wait()
-        except TimeoutError:
-            return
+        while not self._mailbox and not self._to_serve:
+            next_expiry = self._watch.next_expiry
+            wait_s = None
+            if next_expiry is not None:
+                wait_s = next_expiry - self._clocks.unix()
+                if wait_s <= 0:
+                    return
+                wait_s = min(wait_s, _LOOK_EVERY_S)
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                continue
 
-    def _gather(self) -> list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]]:
-        batch: list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]] = []
-        size = 0
-        while self._mailbox and size < self._config.turn_max:
-            batch.append(self._mailbox.popleft())
-            size += len(batch[-1][0])
-        self._queued -= size
-        return batch
-
-    async def _turn(
-        self, batch: list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]]
-    ) -> None:
-        requests = [request for call, _ in batch for request in call]
+    async def _turn(self, calls: list[Call]) -> None:
+        requests = [request for call in calls for request in call.requests]
         try:
             answers = await self._decide_and_write(requests)
         except Unavailable as error:
             _log.warning("turn_not_written", owner=self.name, reason=str(error))
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
             answers = [Answer(ReserveStatus.UNAVAILABLE, 0)] * len(requests)
         except BaseException:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(Unavailable(f"owner {self.name} has stopped"))
+            self._refuse(calls)
             raise
         self.metrics.turn(len(requests))
         begin = 0
-        for call, future in batch:
-            end = begin + len(call)
-            if not future.done():
-                future.set_result(answers[begin:end])
+        for call in calls:
+            end = begin + len(call.requests)
+            if not call.answered.done():
+                call.answered.set_result(answers[begin:end])
             begin = end
 
     async def _decide_and_write(self, requests: list[Request]) -> list[Answer]:
+        self._forget([one.inventory_id for one in requests if type(one) is Load])
         known: dict[bytes, int] = {}
         for _ in range(_ATTEMPTS_PER_TURN):
-            expired = self._due()
-            await self._load_missing(requests, expired)
-            turn, answers = self._decide(requests, expired, known)
+            due = self._watch.due(self._clocks.unix(), self._expires_at, _EXPIRED_PER_TURN_MAX)
+            try:
+                elsewhere = await self._load_missing(requests, due)
+                decision = await self._prepare(requests, elsewhere, known)
+            except BaseException:
+                self._watch.put_back(due)
+                raise
+            to_serve, self._to_serve = self._to_serve, {}
+            # From here to the turn's end nothing waits.
+            decision.serve(to_serve)
+            answers = decision.answer(requests)
+            decision.expire(due)
+            turn = decision.close()
             if turn.empty:
-                return answers
+                return await self._look_again(requests, answers, None)
             try:
                 committing = self._clocks.monotonic()
                 closed = await self._journal.write_turn(turn)
-            except (VersionConflict, DuplicateReservation) as conflict:
+            except (VersionConflict, LimitPassed, DuplicateReservation) as conflict:
                 self._forget(turn.pair_ids)
                 _log.info("turn_decided_again", owner=self.name, reason=type(conflict).__name__)
                 if isinstance(conflict, DuplicateReservation):
@@ -205,121 +232,154 @@ class StockOwner:
                 raise
             self.metrics.commit(turn, self._clocks.monotonic() - committing)
             self._settle(turn, closed)
-            return await self._with_closed(requests, answers, {one[0] for one in closed})
+            return await self._look_again(requests, answers, {one[0] for one in closed})
         raise Unavailable(f"the pairs of this turn changed {_ATTEMPTS_PER_TURN} times meanwhile")
 
-    def _decide(
-        self, requests: list[Request], expired: list[tuple[bytes, bytes]], known: dict[bytes, int]
-    ) -> tuple[Turn, list[Answer]]:
-        """Decide the whole turn. Nothing in here waits (house rule 11)."""
-        now = self._clocks.unix()
-        turn = Turn(self.name, self.epoch)
-        taken: dict[bytes, int] = {}
-        pairs = self._pairs
-        answers: list[Answer] = []
-        for request in requests:
-            inventory_id = request.inventory_id
-            pair = pairs.get(inventory_id)
-            if isinstance(request, Release):
-                if pair is None:
-                    answers.append(Answer(ReleaseStatus.NOT_HELD, 0))
-                    continue
-                turn.released_ids.append(request.reservation_id)
-                taken.setdefault(inventory_id, 0)
-                answers.append(Answer(ReleaseStatus.RELEASED, pair.available))
-                continue
-            if pair is None:
-                answers.append(Answer(ReserveStatus.UNKNOWN_PAIR, 0))
-                continue
-            if request.reservation_id in known:
-                answers.append(Answer(known[request.reservation_id], pair.available))
-                continue
-            fresh = request.reservation_id not in pair.holds
-            status = pair.reserve(request, now)
-            if fresh and status == ReserveStatus.HELD:
-                turn.reservation_ids.append(request.reservation_id)
-                turn.order_ids.append(request.order_id)
-                turn.reserved_pairs.append(inventory_id)
-                turn.quantities.append(request.quantity)
-                turn.expires_at.append(now + request.ttl_s)
-                taken[inventory_id] = taken.get(inventory_id, 0) + request.quantity
-            answers.append(Answer(status, pair.available))
-        # Who releases what runs out in this very turn has released it, on a repeat too (P4).
-        released = set(turn.released_ids) if expired else ()
-        for reservation_id, inventory_id in expired:
-            if reservation_id in released:
-                continue
-            turn.expired_ids.append(reservation_id)
-            taken.setdefault(inventory_id, 0)
-        for inventory_id, quantity in taken.items():
-            turn.pair_ids.append(inventory_id)
-            turn.pair_versions.append(pairs[inventory_id].version)
-            turn.pair_taken.append(quantity)
-        return turn, answers
+    async def _prepare(
+        self, requests: list[Request], elsewhere: dict[bytes, int], known: dict[bytes, int]
+    ) -> TurnDecision:
+        """A decision with all that it needs to know at hand."""
+        units: dict[CustomerOfVariant, int] = {}
+        instructions: dict[bytes, Instruction] = {}
+        if limited := self._limited(requests):
+            units = await self._journal.units_of(limited)
+        movements = [one.movement_id for one in requests if type(one) is Movement]
+        if movements:
+            instructions = await self._journal.instructions(movements)
+        handed = [one.inventory_id for one in requests if type(one) is HandOver]
+        return TurnDecision(
+            Turn(self.name, self.epoch),
+            now=self._clocks.unix(),
+            pairs=self._pairs,
+            elsewhere=elsewhere,
+            home_of={one: self._homes.home_of(one) for one in handed},
+            known=known,
+            units=units,
+            instructions=instructions,
+        )
 
-    def _settle(self, turn: Turn, closed: Sequence[tuple[bytes, bytes, int]]) -> None:
+    def _limited(self, requests: list[Request]) -> list[CustomerOfVariant]:
+        """The customers of this turn whose units count, each once."""
+        found: dict[CustomerOfVariant, None] = {}
+        for request in requests:
+            pair = self._pairs.get(request.inventory_id)
+            if pair is None or not pair.policy.customer_max or type(request) is not Reserve:
+                continue
+            if request.customer_id != NOBODY:
+                found[pair.variant_id, request.customer_id] = None
+        return list(found)
+
+    def _settle(self, turn: Turn, closed: Sequence[Closed]) -> None:
         """The turn is written: bring memory to where the rows are."""
         pairs = self._pairs
         for inventory_id in turn.pair_ids:
             pairs[inventory_id].version += 1
-            self._unpublished.add(inventory_id)
+            self._unpublished[inventory_id] = None
         now = self._clocks.monotonic()
         for position, reservation_id in enumerate(turn.reservation_ids):
             pair_id = turn.reserved_pairs[position]
             self._watch.add_fresh(turn.expires_at[position], reservation_id, pair_id, now)
-        for reservation_id, inventory_id, quantity in closed:
+        for reservation_id, inventory_id, quantity, backordered in closed:
             pair = pairs[inventory_id]
-            pair.available += quantity
             pair.holds.pop(reservation_id, None)
-        for inventory_id in turn.pair_ids:
-            holds = pairs[inventory_id].holds
+            if backordered:
+                pair.stop_waiting(reservation_id)
+            else:
+                pair.available += quantity
+                pair.reserved -= quantity
+            if pair.waiting:
+                self._to_serve[inventory_id] = None
+        if turn.expired_ids:
             # Asked to expire but allocated meanwhile: no longer ours to watch.
-            for reservation_id in turn.expired_ids:
-                holds.pop(reservation_id, None)
+            for inventory_id in turn.pair_ids:
+                holds = pairs[inventory_id].holds
+                for reservation_id in turn.expired_ids if holds else ():
+                    holds.pop(reservation_id, None)
+        if turn.extensions:
+            self._watch_extended(turn)
+        self._forget(list(turn.handed_to))
+        self._changed.set()
 
-    async def _with_closed(
-        self, requests: list[Request], answers: list[Answer], closed: set[bytes]
+    def _watch_extended(self, turn: Turn) -> None:
+        extended = {reservation_id: until for reservation_id, _, until in turn.extensions}
+        for inventory_id in turn.pair_ids:
+            for reservation_id in self._pairs[inventory_id].holds.keys() & extended.keys():
+                self._watch.add(extended[reservation_id], reservation_id, inventory_id)
+
+    async def _look_again(
+        self, requests: list[Request], answers: list[Answer], closed: set[bytes] | None
     ) -> list[Answer]:
-        """A release that closed nothing was not held any more, or is the repeat of one that did."""
-        unclear = [
-            (position, request.reservation_id)
-            for position, request in enumerate(requests)
-            if isinstance(request, Release) and request.reservation_id not in closed
-        ]
-        if unclear:
-            seen = await self._journal.find([reservation_id for _, reservation_id in unclear])
-            for position, reservation_id in unclear:
-                if reservation_id not in seen or seen[reservation_id][0] != "released":
-                    available = answers[position].available
-                    answers[position] = Answer(ReleaseStatus.NOT_HELD, available)
+        """Mend the answers that only the database can give: repeats of what was settled (P4).
+
+        A release that closed nothing was not held any more, or is the repeat of one that did.
+        Who is refused for want of stock may have had it long ago. What was to be extended may
+        have been allocated meanwhile. Where nothing was written (`closed` is None) the fence is
+        asked as well: a stale owner may not even say no (P5).
+        """
+        written = closed is not None
+        unclear: list[tuple[int, bytes]] = []
+        for position, request in enumerate(requests):
+            status = answers[position].status
+            if type(request) is Reserve:
+                if status in (ReserveStatus.OUT_OF_STOCK, ReserveStatus.OVER_LIMIT):
+                    unclear.append((position, request.reservation_id))
+            elif type(request) is Release:
+                if status == ReleaseStatus.RELEASED and request.reservation_id not in (
+                    closed or ()
+                ):
+                    unclear.append((position, request.reservation_id))
+            elif type(request) is Extend and status != ExtendStatus.ELSEWHERE:
+                unclear.append((position, request.reservation_id))
+        if not requests or (written and not unclear):
+            return answers
+        ids = [reservation_id for _, reservation_id in unclear]
+        seen = await (
+            self._journal.find(ids)
+            if written
+            else self._journal.find_as_owner(ids, self.name, self.epoch)
+        )
+        for position, reservation_id in unclear:
+            status, available = answers[position]
+            found = seen.get(reservation_id)
+            status = _as_seen(requests[position], status, found)
+            answers[position] = Answer(status, available)
         return answers
 
-    def _due(self) -> list[tuple[bytes, bytes]]:
-        """(reservation_id, inventory_id) of holds whose time is over, a bounded number."""
-        return self._watch.due(self._clocks.unix(), self._is_open, _EXPIRED_PER_TURN_MAX)
-
-    def _is_open(self, watched: tuple[bytes, bytes]) -> bool:
+    def _expires_at(self, watched: Watched) -> float | None:
+        """When a hold that is still open runs out."""
         reservation_id, inventory_id = watched
         pair = self._pairs.get(inventory_id)
-        return pair is not None and reservation_id in pair.holds
+        held = pair.holds.get(reservation_id) if pair is not None else None
+        return held.expires_at if held is not None else None
 
-    async def _load_missing(
-        self, requests: list[Request], expired: list[tuple[bytes, bytes]]
-    ) -> None:
+    async def _load_missing(self, requests: list[Request], due: list[Watched]) -> dict[bytes, int]:
+        """Load what the turn needs; the number of the owner of each pair that has another."""
         pairs = self._pairs
-        wanted = {r.inventory_id for r in requests if r.inventory_id not in pairs}
-        wanted.update(inventory_id for _, inventory_id in expired if inventory_id not in pairs)
+        wanted = {one.inventory_id: None for one in requests if one.inventory_id not in pairs}
+        wanted |= {inventory_id: None for _, inventory_id in due if inventory_id not in pairs}
         if not wanted:
-            return
+            return {}
         if len(pairs) + len(wanted) > self._config.pairs_max:
             self._make_room(len(wanted), {request.inventory_id for request in requests})
+        elsewhere: dict[bytes, int] = {}
         missing = list(wanted)
         for begin in range(0, len(missing), self._config.load_max):
             for pair in await self._journal.load(missing[begin : begin + self._config.load_max]):
-                pairs[pair.inventory_id] = pair
-                self._unpublished.add(pair.inventory_id)
-                for reservation_id, hold in pair.holds.items():
-                    self._watch.add(hold.expires_at, reservation_id, pair.inventory_id)
+                owner = pair.owner or self._homes.home_of(pair.inventory_id)
+                if owner == self.name:
+                    self._take_in(pair)
+                else:
+                    elsewhere[pair.inventory_id] = owner_number(owner)
+        return elsewhere
+
+    def _take_in(self, pair: Pair) -> None:
+        self._pairs[pair.inventory_id] = pair
+        self._unpublished[pair.inventory_id] = None
+        for reservation_id, hold in pair.holds.items():
+            self._watch.add(hold.expires_at, reservation_id, pair.inventory_id)
+        if pair.waiting:
+            self._to_serve[pair.inventory_id] = None
+        self._changed.set()
 
     def _make_room(self, wanted: int, spared: set[bytes]) -> None:
         """Drop the pairs that were loaded first and hold nothing; they can be loaded again."""
@@ -330,46 +390,40 @@ class StockOwner:
     async def _settled_before(self, turn: Turn) -> dict[bytes, int]:
         """Answers for ids of the turn that are in the database already, or twice in the turn."""
         seen = await self._journal.find(turn.reservation_ids)
-        content = {
-            reservation_id: (inventory_id, order_id, quantity)
-            for reservation_id, inventory_id, order_id, quantity in zip(
-                turn.reservation_ids,
-                turn.reserved_pairs,
-                turn.order_ids,
-                turn.quantities,
-                strict=True,
-            )
-        }
         # An id that names two reservations within the turn names neither.
         twice = [one for one, count in Counter(turn.reservation_ids).items() if count > 1]
         answers: dict[bytes, int] = dict.fromkeys(twice, ReserveStatus.CONFLICT)
-        for reservation_id, (status, inventory_id, hold) in seen.items():
-            if (inventory_id, hold.order_id, hold.quantity) != content[reservation_id]:
-                answers[reservation_id] = ReserveStatus.CONFLICT
-            elif status in ("active", "allocated", "shipped"):
-                answers[reservation_id] = ReserveStatus.HELD
-            else:
-                answers[reservation_id] = ReserveStatus.CLOSED
+        columns = (turn.order_ids, turn.reserved_pairs, turn.quantities)
+        for one, order_id, pair_id, quantity in zip(turn.reservation_ids, *columns, strict=True):
+            if one in seen:
+                answers[one] = _first_answer(seen[one], (pair_id, order_id, quantity))
         return answers
 
     def _forget(self, inventory_ids: Sequence[bytes]) -> None:
         for inventory_id in inventory_ids:
             self._pairs.pop(inventory_id, None)
 
-    def _refuse_waiting(self) -> None:
-        while self._mailbox:
-            _, future = self._mailbox.popleft()
-            if not future.done():
-                future.set_exception(Unavailable(f"owner {self.name} has stopped"))
-        self._queued = 0
+    def _refuse(self, calls: list[Call]) -> None:
+        for call in calls:
+            if not call.answered.done():
+                call.answered.set_exception(Unavailable(f"owner {self.name} has stopped"))
+
+    async def _publish_changes(self) -> None:
+        """Tell readers, when there is something to tell and not too often."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._carry_out(self._publish)
+            await asyncio.sleep(self._config.publish_every_s)
 
     async def _publish(self) -> None:
-        ids, self._unpublished = self._unpublished, set()
+        ids, self._unpublished = self._unpublished, {}
         pairs = [self._pairs[one] for one in ids if one in self._pairs]
         try:
-            await self._board.publish({(p.variant_id, p.inventory_id): p.available for p in pairs})
+            await self._board.publish({(p.variant_id, p.inventory_id): p.sellable for p in pairs})
         except BaseException:
-            self._unpublished |= ids
+            self._unpublished = ids | self._unpublished
+            self._changed.set()
             raise
 
     async def _tidy(self) -> None:
@@ -378,24 +432,52 @@ class StockOwner:
         while old := self._watch.written_before(moment, self._config.load_max):
             seen = await self._journal.find([reservation_id for reservation_id, _ in old])
             for reservation_id, inventory_id in old:
-                status = seen[reservation_id][0] if reservation_id in seen else "active"
+                status = seen[reservation_id].status if reservation_id in seen else "active"
                 if status != "active" and inventory_id in self._pairs:
                     self._pairs[inventory_id].holds.pop(reservation_id, None)
-        self._watch.compact(self._is_open)
+        self._watch.compact(self._expires_at)
 
     async def _report(self) -> None:
         figures = self.metrics.take(self._pairs, len(self._watch))
-        about = {"node": self._node, "pid": self._pid, "epoch": self.epoch, "queue": self._queued}
+        about = {"node": self._node, "pid": self._pid, "epoch": self.epoch}
+        about["queue"] = self._mailbox.queued
         await self._metrics_board.publish("owners", self.name, {**about, **figures})
 
     async def _every(self, seconds: float, job: Callable[[], object]) -> None:
-        """A side job that readers live from; when it fails, selling goes on."""
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await job()  # type: ignore[misc]
-            except Exception as error:
-                _log.warning("side_job_failed", owner=self.name, reason=repr(error))
+            await self._carry_out(job)
+
+    async def _carry_out(self, job: Callable[[], object]) -> None:
+        """A side job that readers live from; when it fails, selling goes on."""
+        try:
+            await job()  # type: ignore[misc]
+        except Exception as error:
+            _log.warning("side_job_failed", owner=self.name, reason=repr(error))
+
+
+def _first_answer(found: Known, asked: tuple[bytes, bytes, int]) -> int:
+    """What a reservation's first answer was, judged by what the database has of it."""
+    if (found.inventory_id, found.hold.order_id, found.hold.quantity) != asked:
+        return ReserveStatus.CONFLICT
+    if found.status in ("active", "allocated", "shipped"):
+        return ReserveStatus.BACKORDERED if found.hold.backordered else ReserveStatus.HELD
+    return ReserveStatus.CLOSED
+
+
+def _as_seen(request: Request, status: int, found: Known | None) -> int:
+    """The status of an unclear answer, once the database has been asked."""
+    if type(request) is Reserve:
+        if found is None:
+            return status
+        return _first_answer(found, (request.inventory_id, request.order_id, request.quantity))
+    if type(request) is Release:
+        released = found is not None and found.status == "released"
+        return ReleaseStatus.RELEASED if released else ReleaseStatus.NOT_HELD
+    assert type(request) is Extend
+    if found is not None and found.hold.extension_id == request.extension_id != NOBODY:
+        return ExtendStatus.EXTENDED
+    return ExtendStatus.NOT_HELD if status == ExtendStatus.EXTENDED else status
 
 
 __all__ = ["OwnerClocks", "OwnerConfig", "StaleEpoch", "StockOwner"]

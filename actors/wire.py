@@ -5,43 +5,92 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from domain.stock import Answer, Release, Reserve
+from domain.stock import (
+    NOBODY,
+    Answer,
+    Extend,
+    HandOver,
+    Load,
+    Movement,
+    Release,
+    Request,
+    Reserve,
+)
 
-# reservation_id, order_id, inventory_id, quantity, ttl_s; a release has no order and no TTL.
-_REQUEST = struct.Struct("<16s16s16sqd")
+# kind, four ids (reservation or movement, order or extension, pair, customer), quantity, ttl_s
+_REQUEST = struct.Struct("<B16s16s16s16sqd")
 _ANSWER = struct.Struct("<iq")
-_NO_ORDER = bytes(16)
-_RELEASE = -1.0
+_RESERVE, _RELEASE, _EXTEND, _MOVEMENT, _HAND_OVER, _LOAD = range(6)
+_MOVEMENT_KIND_MAX = 255
 _QUANTITY_MAX = 2**63 - 1
 
 
-def pack_requests(requests: Sequence[Reserve | Release]) -> bytes:
-    """64 bytes each. A quantity that does not fit becomes 0, which every owner refuses."""
+def pack_requests(requests: Sequence[Request]) -> bytes:
+    """81 bytes each. A quantity that does not fit becomes 0, which every owner refuses."""
     pack = _REQUEST.pack
     return b"".join(
         [
-            pack(request.reservation_id, _NO_ORDER, request.inventory_id, 0, _RELEASE)
-            if isinstance(request, Release)
-            else pack(
+            pack(
+                _RESERVE,
                 request.reservation_id,
                 request.order_id,
                 request.inventory_id,
+                request.customer_id,
                 request.quantity if abs(request.quantity) <= _QUANTITY_MAX else 0,
-                request.ttl_s if request.ttl_s >= 0 else 0.0,  # NaN too: it would read as a release
+                request.ttl_s,
             )
+            if type(request) is Reserve
+            else _pack_other(request)
             for request in requests
         ]
     )
 
 
-def unpack_requests(packed: bytes) -> list[Reserve | Release]:
-    """The inverse of pack_requests."""
+def _pack_other(request: Request) -> bytes:
+    pack = _REQUEST.pack
+    if type(request) is Release:
+        ids = (request.reservation_id, NOBODY, request.inventory_id, NOBODY)
+        return pack(_RELEASE, *ids, 0, 0.0)
+    if type(request) is Extend:
+        ids = (request.reservation_id, request.extension_id, request.inventory_id, NOBODY)
+        return pack(_EXTEND, *ids, 0, request.ttl_s)
+    if type(request) is Movement:
+        ids = (request.movement_id, NOBODY, request.inventory_id, NOBODY)
+        kind = request.kind if 0 <= request.kind <= _MOVEMENT_KIND_MAX else 0
+        # A quantity that does not fit is no quantity of any kind.
+        fits = abs(request.quantity) <= _QUANTITY_MAX
+        return pack(_MOVEMENT, *ids, request.quantity if fits else -_QUANTITY_MAX, float(kind))
+    if type(request) is HandOver:
+        return pack(_HAND_OVER, NOBODY, NOBODY, request.inventory_id, NOBODY, request.to, 0.0)
+    assert type(request) is Load
+    return pack(_LOAD, NOBODY, NOBODY, request.inventory_id, NOBODY, 0, 0.0)
+
+
+def unpack_requests(packed: bytes) -> list[Request]:
+    """The inverse of pack_requests. struct.error for bytes that are no requests."""
     return [
-        Reserve(reservation_id, order_id, inventory_id, quantity, ttl_s)
-        if ttl_s >= 0
-        else Release(reservation_id, inventory_id)
-        for reservation_id, order_id, inventory_id, quantity, ttl_s in _REQUEST.iter_unpack(packed)
+        Reserve(first, second, pair, quantity, ttl_s, customer)
+        if kind == _RESERVE
+        else _unpack_other(kind, (first, second, pair), quantity, ttl_s)
+        for kind, first, second, pair, customer, quantity, ttl_s in _REQUEST.iter_unpack(packed)
     ]
+
+
+def _unpack_other(
+    kind: int, ids: tuple[bytes, bytes, bytes], quantity: int, ttl_s: float
+) -> Request:
+    first, second, pair = ids
+    if kind == _RELEASE:
+        return Release(first, pair)
+    if kind == _EXTEND:
+        return Extend(second, first, pair, ttl_s)
+    if kind == _MOVEMENT:
+        return Movement(first, pair, int(ttl_s), quantity)
+    if kind == _HAND_OVER:
+        return HandOver(pair, quantity)
+    if kind == _LOAD:
+        return Load(pair)
+    raise struct.error(f"there is no request of kind {kind}")
 
 
 def pack_answers(answers: Sequence[Answer]) -> bytes:

@@ -21,7 +21,7 @@ import uuid_utils
 import uvloop
 
 from actors.ray_runtime import NAMESPACE, ray_transport, start_owners
-from actors.routing import Routing, pool_names
+from actors.routing import Routing
 from actors.stock_client import StockClient
 from benchmarks.figures import (
     BenchOptions,
@@ -34,6 +34,7 @@ from benchmarks.figures import (
 )
 from benchmarks.seed_solutions import REFERENCES, SEED_SOLUTIONS, measure, open_peers
 from domain.catalog import Product, Variant
+from domain.owners import pool_names
 from domain.stock import Reserve, ReserveStatus
 from serve_apps.composition import build_owner, open_parts
 from serve_apps.settings import Settings

@@ -16,7 +16,8 @@ from domain.orders import (
     StoredOrder,
 )
 from domain.payments import ChargeRequest, ChargeState
-from domain.stock import Closed, Hold, Pair, Turn
+from domain.stock import Closed, Known, Pair
+from domain.turns import CustomerOfVariant, Instruction, Turn
 
 
 class Unavailable(Exception):  # noqa: N818 - names a condition, as in domain.stock
@@ -29,6 +30,10 @@ class StaleEpoch(Exception):  # noqa: N818
 
 class VersionConflict(Exception):  # noqa: N818
     """A pair's row is not as the owner remembers it; load it again."""
+
+
+class LimitPassed(Exception):  # noqa: N818
+    """A customer has got more of a variant elsewhere meanwhile; decide again."""
 
 
 class DuplicateReservation(Exception):  # noqa: N818
@@ -49,13 +54,29 @@ class StockJournal(Protocol):
     async def write_turn(self, turn: Turn) -> list[Closed]:
         """Write a turn in one transaction, under the fence.
 
-        Gives back what was really released or expired. Raises StaleEpoch, VersionConflict or
-        DuplicateReservation, and then nothing was written.
+        Gives back what was really released or expired. Raises StaleEpoch, VersionConflict,
+        LimitPassed or DuplicateReservation, and then nothing was written.
         """
         ...
 
-    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, tuple[str, bytes, Hold]]:
+    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, Known]:
         """Status, inventory_id and content of the reservations that exist."""
+        ...
+
+    async def find_as_owner(
+        self, reservation_ids: Sequence[bytes], owner: str, epoch: int
+    ) -> dict[bytes, Known]:
+        """The same, under the fence: raises StaleEpoch if the epoch is not the newest."""
+        ...
+
+    async def units_of(
+        self, customers: Sequence[CustomerOfVariant]
+    ) -> dict[CustomerOfVariant, int]:
+        """Units that customers hold and own of limited variants; who has none is left out."""
+        ...
+
+    async def instructions(self, movement_ids: Sequence[bytes]) -> dict[bytes, Instruction]:
+        """The movements that were asked for, by id; unknown ones are left out."""
         ...
 
 

@@ -20,7 +20,7 @@ import structlog
 from ray import serve
 
 from actors.ray_runtime import NAMESPACE, start_caretaker, start_owners
-from actors.routing import pool_names
+from domain.owners import pool_names
 from serve_apps.composition import build_caretaker, build_owner
 from serve_apps.deployments import APPLICATIONS, ROUTES
 from serve_apps.settings import Settings

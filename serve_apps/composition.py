@@ -23,9 +23,10 @@ from actors.checkout import Checkout, CheckoutConfig
 from actors.outbox_relay import OutboxRelay
 from actors.ray_runtime import ray_transport
 from actors.recovery import Recovery, RecoveryConfig
-from actors.routing import Routing, pool_names
+from actors.routing import Routing
 from actors.stock_client import OwnerTransport, StockClient, StockClientConfig
 from actors.stock_owner import OwnerClocks, StockOwner
+from domain.owners import Homes, pool_names
 from gateways.redis_streams import RedisStreamsBus
 from serve_apps.cart_app import CartService, add_cart_routes
 from serve_apps.catalog_app import add_catalog_routes
@@ -135,13 +136,15 @@ def calm_the_collector() -> None:
 
 async def build_owner(name: str) -> StockOwner:
     """A stock owner for the process it is called in."""
-    parts = await connect(Settings(), name)
+    settings = Settings()
+    parts = await connect(settings, name)
     return StockOwner(
         name,
         journal=parts.journal,
         board=parts.availability,
         metrics=parts.metrics,
         clocks=OwnerClocks(time.time, time.monotonic),
+        homes=Homes(pool_names(settings.stock_owners)),
         node=socket.gethostname(),
         pid=os.getpid(),
     )

@@ -47,14 +47,24 @@ class _Check:
 
 _CHECKS: Mapping[str, tuple[_Check, ...]] = {
     "P1": (_Check("p1_below_zero"), _Check("p1_running_balance"), _Check("p1_constraint")),
-    "P2": (_Check("p2_replay"),),
+    "P2": (
+        _Check("p2_replay"),
+        _Check("p2_ledger"),
+        _Check("p2_instructions"),
+        _Check("p2_customers"),
+    ),
     "P3": (_Check("p3_missing"), _Check("p3_acknowledged"), _Check("p3_late")),
     "P4": (
         _Check("p4_states", ("legal",)),
         _Check("p4_overdue", ("settled_before",)),
         _Check("p4_stalled", ("stalled_before",)),
     ),
-    "P5": (_Check("p5_interleaved"), _Check("p5_unknown_epoch"), _Check("p5_version")),
+    "P5": (
+        _Check("p5_interleaved"),
+        _Check("p5_unknown_epoch"),
+        _Check("p5_version"),
+        _Check("p5_handed_over"),
+    ),
     "P6": (_Check("p6_repeated"), _Check("p6_constraint")),
     "P7": (
         _Check("p7_unknown"),

@@ -57,7 +57,8 @@ WITH changes AS (
       FROM stock_movements WHERE kind <> 'shipped'
     UNION ALL
     SELECT inventory_id, created_at, -quantity::bigint
-      FROM inventory_reservations WHERE status IN ('active', 'allocated', 'shipped')
+      FROM inventory_reservations
+     WHERE status IN ('active', 'allocated', 'shipped') AND NOT backordered
 ), balances AS (
     SELECT inventory_id, created_at,
            sum(quantity) OVER (PARTITION BY inventory_id ORDER BY created_at) AS balance
@@ -84,39 +85,82 @@ SELECT 'constraint inventory_never_oversold CHECK (quantity >= 0) is missing on 
  LIMIT $1
 
 -- name: p2_replay
+-- Adjusted is what was adjusted, what counting found, and what came from or went to another
+-- warehouse.
 WITH moved AS (
     SELECT inventory_id,
            sum(quantity) FILTER (WHERE kind = 'received') AS received,
-           sum(quantity) FILTER (WHERE kind = 'adjusted') AS adjusted,
+           sum(quantity) FILTER (WHERE kind IN ('adjusted', 'counted', 'transferred')) AS adjusted,
            -sum(quantity) FILTER (WHERE kind = 'shipped') AS shipped,
            sum(quantity) FILTER (WHERE kind = 'returned') AS returned
       FROM stock_movements GROUP BY inventory_id
 ), held AS (
     SELECT inventory_id,
-           sum(quantity) FILTER (WHERE status = 'active') AS active,
-           sum(quantity) FILTER (WHERE status = 'allocated') AS allocated,
-           sum(quantity) FILTER (WHERE status = 'shipped') AS shipped
+           sum(quantity) FILTER (WHERE status = 'active' AND NOT backordered) AS active,
+           sum(quantity) FILTER (WHERE status = 'allocated' AND NOT backordered) AS allocated,
+           sum(quantity) FILTER (WHERE status = 'shipped') AS shipped,
+           sum(quantity) FILTER (WHERE backordered) AS backordered
       FROM inventory_reservations GROUP BY inventory_id
 ), books AS (
-    SELECT p.inventory_id, p.quantity AS available, p.reserved,
+    SELECT p.inventory_id, p.quantity AS available, p.reserved, p.backordered AS promised,
            coalesce(m.received, 0) AS received, coalesce(m.adjusted, 0) AS adjusted,
            coalesce(m.shipped, 0) AS shipped, coalesce(m.returned, 0) AS returned,
            coalesce(h.active, 0) AS active, coalesce(h.allocated, 0) AS allocated,
-           coalesce(h.shipped, 0) AS shipped_reservations
+           coalesce(h.shipped, 0) AS shipped_reservations,
+           coalesce(h.backordered, 0) AS backordered
       FROM inventory p
       LEFT JOIN moved m USING (inventory_id)
       LEFT JOIN held h USING (inventory_id)
 )
 SELECT format('pair %s does not add up: received %s + adjusted %s against available %s'
               ' + reserved %s + allocated %s + shipped %s − returned %s;'
-              ' the row says reserved %s in all, shipped reservations are %s',
+              ' the row says reserved %s in all, shipped reservations are %s;'
+              ' promised beyond the stock %s, and %s wait for it',
               inventory_id, received, adjusted, available, active, allocated, shipped, returned,
-              reserved, shipped_reservations) AS violation,
+              reserved, shipped_reservations, promised, backordered) AS violation,
        count(*) OVER () AS total
   FROM books
  WHERE received + adjusted <> available + active + allocated + shipped - returned
     OR reserved <> active + allocated
     OR shipped <> shipped_reservations
+    OR promised <> backordered
+ ORDER BY violation LIMIT $1
+
+-- name: p2_ledger
+-- Each line says what was on hand after it; line by line it must be so.
+WITH lines AS (
+    SELECT movement_id, inventory_id, balance,
+           sum(quantity) OVER (PARTITION BY inventory_id ORDER BY movement_id) AS counted
+      FROM stock_movements
+)
+SELECT format('movement %s of pair %s says %s on hand, but its ledger comes to %s',
+              movement_id, inventory_id, balance, counted) AS violation,
+       count(*) OVER () AS total
+  FROM lines WHERE balance <> counted
+ ORDER BY violation LIMIT $1
+
+-- name: p2_instructions
+SELECT format('movement %s was asked for and is %s, but it has %s lines in the ledger',
+              i.instruction_id, i.status, count(m.movement_id)) AS violation,
+       count(*) OVER () AS total
+  FROM stock_instructions i LEFT JOIN stock_movements m USING (instruction_id)
+ GROUP BY i.instruction_id
+HAVING count(m.movement_id) <> (i.status = 'done')::int
+ ORDER BY violation LIMIT $1
+
+-- name: p2_customers
+-- What customers are said to have of variants with a limit, against their reservations.
+WITH held AS (
+    SELECT p.variant_id, r.customer_id, sum(r.quantity) AS units
+      FROM inventory_reservations r JOIN inventory p USING (inventory_id)
+     WHERE r.customer_id IS NOT NULL AND r.status IN ('active', 'allocated', 'shipped')
+     GROUP BY p.variant_id, r.customer_id
+)
+SELECT format('customer %s is said to have %s of variant %s, but has reservations of %s',
+              customer_id, coalesce(u.units, 0), variant_id, coalesce(h.units, 0)) AS violation,
+       count(*) OVER () AS total
+  FROM customer_units u FULL JOIN held h USING (variant_id, customer_id)
+ WHERE coalesce(u.units, 0) <> coalesce(h.units, 0)
  ORDER BY violation LIMIT $1
 
 -- name: p3_missing
@@ -210,6 +254,20 @@ SELECT format('pair %s has reservations, but its version is %s: no owner''s turn
   FROM inventory p
  WHERE p.version <= 0
    AND EXISTS (SELECT FROM inventory_reservations r WHERE r.inventory_id = p.inventory_id)
+ ORDER BY violation LIMIT $1
+
+-- name: p5_handed_over
+-- A pair is where its last hand-over took it.
+WITH last AS (
+    SELECT DISTINCT ON (inventory_id) inventory_id, to_owner
+      FROM pair_handovers ORDER BY inventory_id, handover_id DESC
+)
+SELECT format('pair %s is said to be with %s, but was last handed to %s', p.inventory_id,
+              coalesce(nullif(p.owner_name, ''), 'the pool'),
+              coalesce(nullif(l.to_owner, ''), 'the pool')) AS violation,
+       count(*) OVER () AS total
+  FROM inventory p LEFT JOIN last l USING (inventory_id)
+ WHERE p.owner_name <> coalesce(l.to_owner, '')
  ORDER BY violation LIMIT $1
 
 -- name: p6_repeated

@@ -109,8 +109,8 @@ WITH offered AS (
     ON CONFLICT (product_id, variant_id, warehouse_id) DO NOTHING
     RETURNING inventory_id, product_id, quantity
 ), received AS (
-    INSERT INTO stock_movements (inventory_id, kind, quantity, reason, actor)
-    SELECT inventory_id, 'received', quantity, 'import', 'catalog'
+    INSERT INTO stock_movements (inventory_id, kind, quantity, reason, actor, balance)
+    SELECT inventory_id, 'received', quantity, 'import', 'catalog', quantity
     FROM created
     WHERE quantity > 0
 )

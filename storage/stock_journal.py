@@ -9,13 +9,21 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pgproto import pgproto
 
-from domain.ports import DuplicateReservation, StaleEpoch, Unavailable, VersionConflict
-from domain.stock import Closed, Hold, Pair, Turn
+from domain.ports import (
+    DuplicateReservation,
+    LimitPassed,
+    StaleEpoch,
+    Unavailable,
+    VersionConflict,
+)
+from domain.stock import NOBODY, PLAIN, Closed, Hold, Known, MovementKind, Pair, Policy
+from domain.turns import CustomerOfVariant, Instruction, Turn
 from storage.sql import load
 
 _SQL = load("stock_journal")
 _STALE_EPOCH = "DB001"
 _VERSION_CONFLICT = "DB002"
+_LIMIT_PASSED = "DB003"
 T = TypeVar("T")
 
 # The server is gone, is starting, is stopping, did not answer in time, is out of something, or
@@ -61,50 +69,34 @@ class PostgresStockJournal:
     async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
         ids = _uuids(inventory_ids)
 
-        async def both() -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
-            # One snapshot for both: a row and the holds that explain it.
+        async def all_three() -> tuple[list[asyncpg.Record], ...]:
+            # One snapshot for all: a row and the reservations that explain it.
             async with (
                 self._pool.acquire() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                pairs = await connection.fetch(_SQL["load_pairs"], ids)
-                return pairs, await connection.fetch(_SQL["load_holds"], ids)
+                rows = await connection.fetch(_SQL["load_pairs"], ids)
+                holds = await connection.fetch(_SQL["load_holds"], ids)
+                short = [row["inventory_id"] for row in rows if row["backordered"]]
+                waiting = await connection.fetch(_SQL["load_waiting"], short) if short else []
+                return rows, holds, waiting
 
-        rows, holds = await reach(both)
-        pairs = {
-            row["inventory_id"].bytes: Pair(
-                row["inventory_id"].bytes,
-                row["variant_id"].bytes,
-                row["quantity"],
-                row["version"],
-            )
-            for row in rows
-        }
+        rows, holds, waiting = await reach(all_three)
+        pairs = {row["inventory_id"].bytes: _pair(row) for row in rows}
         for row in holds:
             # A stray without its pair is the audit's matter (P2), no reason to stop the owner.
             if (pair := pairs.get(row["inventory_id"].bytes)) is not None:
-                hold = Hold(row["order_id"].bytes, row["quantity"], row["expires_at"])
-                pair.holds[row["reservation_id"].bytes] = hold
+                pair.holds[row["reservation_id"].bytes] = _hold(row)
+        for row in waiting:
+            pair = pairs[row["inventory_id"].bytes]
+            pair.waiting = pair.waiting or {}
+            pair.waiting[row["reservation_id"].bytes] = row["quantity"]
+            pair.backordered += row["quantity"]
         return list(pairs.values())
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
-        position = {pair: number for number, pair in enumerate(turn.pair_ids, 1)}
         try:
-            rows = await self._pool.fetch(
-                _SQL["write_turn"],
-                turn.owner,
-                turn.epoch,
-                _uuids(turn.reservation_ids),
-                _uuids(turn.order_ids),
-                [position[pair] for pair in turn.reserved_pairs],
-                turn.quantities,
-                turn.expires_at,
-                _uuids(turn.released_ids),
-                _uuids(turn.expired_ids),
-                _uuids(turn.pair_ids),
-                turn.pair_versions,
-                turn.pair_taken,
-            )
+            rows = await self._pool.fetch(_SQL["write_turn"], *_parameters(turn))
         except asyncpg.UniqueViolationError as error:
             raise DuplicateReservation(str(error)) from error
         except asyncpg.CheckViolationError as error:
@@ -113,27 +105,60 @@ class PostgresStockJournal:
         except UNREACHABLE as error:
             raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
         except asyncpg.PostgresError as error:
-            sqlstate: str | None = getattr(error, "sqlstate", None)
-            if sqlstate == _STALE_EPOCH:
-                raise StaleEpoch(str(error)) from error
-            if sqlstate == _VERSION_CONFLICT:
-                raise VersionConflict(str(error)) from error
-            raise
+            refused = _REFUSALS.get(getattr(error, "sqlstate", None) or "")
+            if refused is None:
+                raise
+            raise refused(str(error)) from error
         return [
-            Closed(row["reservation_id"].bytes, row["inventory_id"].bytes, row["quantity"])
+            Closed(
+                row["reservation_id"].bytes,
+                row["inventory_id"].bytes,
+                row["quantity"],
+                row["backordered"],
+            )
             for row in rows
         ]
 
-    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, tuple[str, bytes, Hold]]:
+    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, Known]:
         rows = await reach(lambda: self._pool.fetch(_SQL["find"], _uuids(reservation_ids)))
+        return {row["reservation_id"].bytes: _known(row) for row in rows}
+
+    async def find_as_owner(
+        self, reservation_ids: Sequence[bytes], owner: str, epoch: int
+    ) -> dict[bytes, Known]:
+        ids = _uuids(reservation_ids)
+        rows = await reach(lambda: self._pool.fetch(_SQL["find_as_owner"], ids, owner, epoch))
+        if not rows[0]["fresh"]:
+            raise StaleEpoch(f"epoch {epoch} of owner {owner} is stale")
+        return {row["reservation_id"].bytes: _known(row) for row in rows if row["reservation_id"]}
+
+    async def units_of(
+        self, customers: Sequence[CustomerOfVariant]
+    ) -> dict[CustomerOfVariant, int]:
+        variants = _uuids([variant for variant, _ in customers])
+        people = _uuids([customer for _, customer in customers])
+        rows = await reach(lambda: self._pool.fetch(_SQL["units_of"], variants, people))
+        return {(row["variant_id"].bytes, row["customer_id"].bytes): row["units"] for row in rows}
+
+    async def instructions(self, movement_ids: Sequence[bytes]) -> dict[bytes, Instruction]:
+        rows = await reach(lambda: self._pool.fetch(_SQL["instructions"], _uuids(movement_ids)))
         return {
-            row["reservation_id"].bytes: (
-                row["status"],
+            row["instruction_id"].bytes: Instruction(
                 row["inventory_id"].bytes,
-                Hold(row["order_id"].bytes, row["quantity"], row["expires_at"]),
+                MovementKind[row["kind"].upper()],
+                row["quantity"],
+                row["status"],
             )
             for row in rows
         }
+
+    async def reclaim(self, owner: str) -> list[bytes]:
+        async def both() -> list[asyncpg.Record]:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(_SQL["reclaim"], owner)
+                return await connection.fetch(_SQL["take_home"], owner)
+
+        return [row["inventory_id"].bytes for row in await reach(both)]
 
     async def abandoned(
         self, *, orphaned_for_s: float, limit: int
@@ -141,3 +166,79 @@ class PostgresStockJournal:
         rows = await reach(lambda: self._pool.fetch(_SQL["abandoned"], orphaned_for_s, limit))
         found: list[tuple[UUID, UUID, bool]] = [tuple(row) for row in rows]
         return [(one.bytes, pair.bytes, overdue) for one, pair, overdue in found]
+
+
+_REFUSALS: dict[str, type[Exception]] = {
+    _STALE_EPOCH: StaleEpoch,
+    _VERSION_CONFLICT: VersionConflict,
+    _LIMIT_PASSED: LimitPassed,
+}
+
+
+def _pair(row: asyncpg.Record) -> Pair:
+    policy = Policy(row["safety_stock"], row["backorder_max"], row["customer_max"])
+    return Pair(
+        row["inventory_id"].bytes,
+        row["variant_id"].bytes,
+        row["quantity"],
+        row["version"],
+        row["reserved"],
+        policy=PLAIN if policy == PLAIN else policy,
+        owner=row["owner_name"],
+    )
+
+
+def _hold(row: asyncpg.Record) -> Hold:
+    extension, customer = row["extension_id"], row["customer_id"]
+    return Hold(
+        row["order_id"].bytes,
+        row["quantity"],
+        row["expires_at"],
+        row["backordered"],
+        extension.bytes if extension else NOBODY,
+        customer.bytes if customer else NOBODY,
+    )
+
+
+def _known(row: asyncpg.Record) -> Known:
+    return Known(row["status"], row["inventory_id"].bytes, _hold(row))
+
+
+def _parameters(turn: Turn) -> tuple[Any, ...]:
+    """The arguments of stock_turn, in its order."""
+    position = {pair: number for number, pair in enumerate(turn.pair_ids, 1)}
+    limits = list(turn.limits.items())
+    extended, movements = turn.extensions, turn.movements
+    limited = any(turn.customer_ids)
+    return (
+        turn.owner,
+        turn.epoch,
+        _uuids(turn.reservation_ids),
+        _uuids(turn.order_ids),
+        [position[pair] for pair in turn.reserved_pairs],
+        turn.quantities,
+        turn.expires_at,
+        [pgproto.UUID(one) if one else None for one in turn.customer_ids] if limited else [],
+        turn.backordered if any(turn.backordered) else [],
+        _uuids([variant for (variant, _), _ in limits]),
+        _uuids([customer for (_, customer), _ in limits]),
+        [units for _, (units, _) in limits],
+        [most for _, (_, most) in limits],
+        _uuids([reservation for reservation, _, _ in extended]),
+        _uuids([extension for _, extension, _ in extended]),
+        [until for _, _, until in extended],
+        _uuids([movement for movement, _, _, _ in movements]),
+        [position[pair] for _, pair, _, _ in movements],
+        [change for _, _, change, _ in movements],
+        [balance for _, _, _, balance in movements],
+        _uuids(turn.served),
+        _uuids(turn.released_ids),
+        _uuids(turn.expired_ids),
+        _uuids(turn.pair_ids),
+        turn.pair_versions,
+        turn.pair_taken,
+        turn.pair_moved if any(turn.pair_moved) else [],
+        turn.pair_backordered if any(turn.pair_backordered) else [],
+        [position[pair] for pair in turn.handed_to],
+        list(turn.handed_to.values()),
+    )

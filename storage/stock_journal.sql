@@ -15,23 +15,79 @@ SELECT owner_name, epoch FROM raised WHERE (SELECT count(*) FROM retired) >= 0
 RETURNING epoch
 
 -- name: load_pairs
-SELECT inventory_id, variant_id, quantity, version
-FROM inventory WHERE inventory_id = ANY ($1::uuid[])
+SELECT i.inventory_id, i.variant_id, i.quantity, i.reserved, i.backordered, i.version, i.owner_name,
+       coalesce(r.safety_stock, 0) AS safety_stock,
+       CASE WHEN p.backorder IS DISTINCT FROM 'deny' THEN coalesce(p.backorder_max, 0) ELSE 0 END
+           AS backorder_max,
+       coalesce(p.customer_max, 0) AS customer_max
+FROM inventory i
+LEFT JOIN stock_policies p USING (variant_id) LEFT JOIN pair_rules r USING (inventory_id)
+WHERE i.inventory_id = ANY ($1::uuid[])
 
 -- name: load_holds
-SELECT r.inventory_id, r.reservation_id, r.order_id, r.quantity,
-       extract(epoch FROM r.expires_at)::float8 AS expires_at
+SELECT r.inventory_id, r.reservation_id, r.order_id, r.quantity, r.backordered, r.extension_id,
+       r.customer_id, extract(epoch FROM r.expires_at)::float8 AS expires_at
 FROM inventory_reservations r
 WHERE r.inventory_id = ANY ($1::uuid[]) AND r.status = 'active'
 
+-- name: load_waiting
+-- Who waits for stock, also of confirmed orders, in the order they came.
+SELECT r.inventory_id, r.reservation_id, r.quantity
+FROM inventory_reservations r
+WHERE r.inventory_id = ANY ($1::uuid[]) AND r.backordered
+ORDER BY r.created_at, r.reservation_id
+
+-- name: units_of
+SELECT u.variant_id, u.customer_id, u.units
+FROM unnest($1::uuid[], $2::uuid[]) AS c (variant_id, customer_id)
+JOIN customer_units u USING (variant_id, customer_id)
+
+-- name: instructions
+SELECT instruction_id, inventory_id, kind, quantity, status
+FROM stock_instructions WHERE instruction_id = ANY ($1::uuid[])
+
 -- name: write_turn
-SELECT reservation_id, inventory_id, quantity
-FROM stock_turn($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+SELECT reservation_id, inventory_id, quantity, backordered
+FROM stock_turn($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
 
 -- name: find
-SELECT reservation_id, status::text AS status, inventory_id, order_id, quantity,
-       extract(epoch FROM expires_at)::float8 AS expires_at
+SELECT reservation_id, status::text AS status, inventory_id, order_id, quantity, backordered,
+       extension_id, customer_id, extract(epoch FROM expires_at)::float8 AS expires_at
 FROM inventory_reservations WHERE reservation_id = ANY ($1::uuid[])
+
+-- name: find_as_owner
+-- At least one row: whether the fence still holds.
+SELECT f.fresh, r.reservation_id, r.status::text AS status, r.inventory_id, r.order_id, r.quantity,
+       r.backordered, r.extension_id, r.customer_id,
+       extract(epoch FROM r.expires_at)::float8 AS expires_at
+FROM (SELECT EXISTS (SELECT FROM stock_turns t
+                     WHERE t.owner_name = $2 AND t.epoch = $3 AND NOT t.retired) AS fresh) f
+LEFT JOIN inventory_reservations r ON r.reservation_id = ANY ($1::uuid[])
+
+-- name: reclaim
+-- Fences a dedicated owner that is gone and takes its pairs home, at once. The row lock on its
+-- generation waits for a turn that is being committed; after it, none can be.
+WITH raised AS (
+    UPDATE stock_owners SET epoch = epoch + 1, node = '', pid = 0, started_at = clock_timestamp()
+    WHERE owner_name = $1
+    RETURNING owner_name, epoch
+), retired AS (
+    UPDATE stock_turns t SET retired = true
+    FROM raised WHERE t.owner_name = raised.owner_name AND NOT t.retired
+    RETURNING t.epoch
+)
+INSERT INTO stock_turns (owner_name, epoch, retired)
+SELECT owner_name, epoch, true FROM raised WHERE (SELECT count(*) FROM retired) >= 0
+
+-- name: take_home
+WITH taken AS (
+    UPDATE inventory SET owner_name = '', version = version + 1
+    WHERE owner_name = $1 RETURNING inventory_id
+)
+INSERT INTO pair_handovers (inventory_id, from_owner, from_epoch, to_owner)
+SELECT t.inventory_id, $1, o.epoch, '' FROM taken t, stock_owners o WHERE o.owner_name = $1
+RETURNING inventory_id
 
 -- name: abandoned
 SELECT r.reservation_id, r.inventory_id, r.expires_at <= now() AS overdue

@@ -6,11 +6,9 @@ The journal and the provider pass the same conformance suites as the real parts.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,20 +21,12 @@ from domain.orders import (
     StoredOrder,
 )
 from domain.payments import ChargeRequest, ChargeState
-from domain.ports import DuplicateReservation, StaleEpoch, Unavailable, VersionConflict
-from domain.stock import Closed, Hold, Pair, Turn
+from domain.ports import Unavailable
+from tests.actors.faults import Fault, Faults
+from tests.actors.memory_journal import MemoryJournal, Reservation, Row
 
 T = TypeVar("T")
 KNOWN_CUSTOMER = HistoryOfCustomer(0, 5_000.0, "US")
-
-
-class Fault(Enum):
-    """What happens to a call."""
-
-    BEFORE = "before"
-    """Nothing was done, and the caller hears Unavailable."""
-    AFTER = "after"
-    """It was done, and the answer is lost."""
 
 
 class Clock:
@@ -56,163 +46,6 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
-
-
-class Faults:
-    """Faults that are waiting to happen, per method, in order."""
-
-    def __init__(self) -> None:
-        self._planned: dict[str, deque[Fault]] = {}
-
-    def plan(self, method: str, *faults: Fault) -> None:
-        """The next calls of `method` go wrong like this."""
-        self._planned.setdefault(method, deque()).extend(faults)
-
-    def do(self, method: str, work: Callable[[], T]) -> T:
-        """`work`, unless a fault comes before or after it."""
-        planned = self._planned.get(method)
-        fault = planned.popleft() if planned else None
-        if fault is Fault.BEFORE:
-            raise Unavailable(f"{method}: refused by the test")
-        result = work()
-        if fault is Fault.AFTER:
-            raise Unavailable(f"{method}: done, but the answer is lost")
-        return result
-
-
-@dataclass
-class Row:
-    """A row of inventory."""
-
-    variant_id: bytes
-    quantity: int
-    reserved: int = 0
-    version: int = 0
-
-
-@dataclass
-class Reservation:
-    """A row of inventory_reservations; times in Unix seconds."""
-
-    order_id: bytes
-    inventory_id: bytes
-    quantity: int
-    expires_at: float
-    created_at: float
-    status: str = "active"
-
-
-class MemoryJournal:
-    """StockJournal and StockSweep. `orders` tells the sweep which orders are pending."""
-
-    def __init__(self, unix: Callable[[], float]) -> None:
-        self.rows: dict[bytes, Row] = {}
-        self.reservations: dict[bytes, Reservation] = {}
-        self.epochs: dict[str, int] = {}
-        self.faults = Faults()
-        self.turns: list[Turn] = []
-        self.loads: list[list[bytes]] = []
-        self.found = asyncio.Event()
-        self.before_write: deque[Callable[[], Awaitable[None] | None]] = deque()
-        self.is_pending: Callable[[bytes], bool] = lambda _: False
-        self._unix = unix
-
-    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
-        self.epochs[owner] = self.epochs.get(owner, 0) + 1
-        return self.faults.do("raise_epoch", lambda: self.epochs[owner])
-
-    async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
-        await asyncio.sleep(0)
-        self.loads.append(list(inventory_ids))
-        return self.faults.do(
-            "load", lambda: [self._pair(one) for one in set(inventory_ids) if one in self.rows]
-        )
-
-    def _pair(self, inventory_id: bytes) -> Pair:
-        row = self.rows[inventory_id]
-        holds = {
-            reservation_id: Hold(one.order_id, one.quantity, one.expires_at)
-            for reservation_id, one in self.reservations.items()
-            if one.inventory_id == inventory_id and one.status == "active"
-        }
-        return Pair(inventory_id, row.variant_id, row.quantity, row.version, holds)
-
-    async def write_turn(self, turn: Turn) -> list[Closed]:
-        await asyncio.sleep(0)
-        if self.before_write:
-            awaited = self.before_write.popleft()()
-            if awaited is not None:
-                await awaited
-        return self.faults.do("write_turn", lambda: self._write(turn))
-
-    def _write(self, turn: Turn) -> list[Closed]:
-        if self.epochs.get(turn.owner) != turn.epoch:
-            raise StaleEpoch(f"epoch {turn.epoch} of owner {turn.owner} is stale")
-        ids = turn.reservation_ids
-        if len(set(ids)) < len(ids) or not self.reservations.keys().isdisjoint(ids):
-            raise DuplicateReservation("a reservation of the turn exists")
-        moves = zip(turn.pair_ids, turn.pair_versions, turn.pair_taken, strict=True)
-        for inventory_id, version, taken in moves:
-            row = self.rows.get(inventory_id)
-            if row is None or row.version != version or row.quantity < taken:
-                raise VersionConflict(f"{inventory_id.hex()} is not at version {version}")
-        self._reserve(turn)
-        closed = self._close(turn)
-        self.turns.append(turn)
-        return closed
-
-    def _reserve(self, turn: Turn) -> None:
-        columns = (turn.order_ids, turn.reserved_pairs, turn.quantities, turn.expires_at)
-        for one, order, pair, quantity, until in zip(turn.reservation_ids, *columns, strict=True):
-            self.reservations[one] = Reservation(order, pair, quantity, until, self._unix())
-        for inventory_id, taken in zip(turn.pair_ids, turn.pair_taken, strict=True):
-            row = self.rows[inventory_id]
-            row.quantity -= taken
-            row.reserved += taken
-            row.version += 1
-
-    def _close(self, turn: Turn) -> list[Closed]:
-        closed: list[Closed] = []
-        asked = [(one, "released") for one in turn.released_ids]
-        asked += [(one, "expired") for one in turn.expired_ids]
-        for reservation_id, status in asked:
-            one = self.reservations.get(reservation_id)
-            if one is None or one.status != "active" or one.inventory_id not in turn.pair_ids:
-                continue
-            one.status = status
-            row = self.rows[one.inventory_id]
-            row.quantity += one.quantity
-            row.reserved -= one.quantity
-            closed.append(Closed(reservation_id, one.inventory_id, one.quantity))
-        return closed
-
-    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, tuple[str, bytes, Hold]]:
-        self.found.set()
-
-        def found() -> dict[bytes, tuple[str, bytes, Hold]]:
-            seen = {one: self.reservations[one] for one in reservation_ids if one in rows}
-            return {
-                one: (r.status, r.inventory_id, Hold(r.order_id, r.quantity, r.expires_at))
-                for one, r in seen.items()
-            }
-
-        rows = self.reservations
-        return self.faults.do("find", found)
-
-    async def abandoned(
-        self, *, orphaned_for_s: float, limit: int
-    ) -> list[tuple[bytes, bytes, bool]]:
-        now = self._unix()
-        found = [
-            (reservation_id, one.inventory_id, one.expires_at <= now)
-            for reservation_id, one in self.reservations.items()
-            if one.status == "active"
-            and (
-                one.expires_at <= now
-                or (one.created_at <= now - orphaned_for_s and not self.is_pending(one.order_id))
-            )
-        ]
-        return self.faults.do("abandoned", lambda: found[:limit])
 
 
 @dataclass
@@ -451,3 +284,6 @@ class MemoryBus:
 
     async def publish(self, events: Sequence[OutboxEvent]) -> None:
         self.faults.do("publish", lambda: self.events.extend(events))
+
+
+__all__ = ["Fault", "Faults", "MemoryJournal", "Reservation", "Row"]

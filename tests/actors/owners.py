@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
+from domain.owners import Homes
 from domain.stock import Release, Reserve
 from tests.actors.memory import Clock, MemoryBoard, MemoryJournal, MemoryMetrics, Row
 
@@ -44,6 +45,7 @@ def an_owner(
     name: str = "pool-0",
     board: MemoryBoard | None = None,
     metrics: MemoryMetrics | None = None,
+    pool: tuple[str, ...] = (),
     **config: Any,
 ) -> StockOwner:
     """An owner that publishes to nobody unless told otherwise."""
@@ -54,6 +56,7 @@ def an_owner(
         board=board or MemoryBoard(),
         metrics=metrics or MemoryMetrics(),
         clocks=OwnerClocks(unix=unix, monotonic=unix),
+        homes=Homes(pool or (name,)),
         node="here",
         pid=1,
         config=OwnerConfig(**config),

@@ -48,8 +48,8 @@ async def add_pair(
         )
         if available:
             await run(
-                "INSERT INTO stock_movements (inventory_id, kind, quantity, actor)"
-                " VALUES ($1, 'received', $2, 'test')",
+                "INSERT INTO stock_movements (inventory_id, kind, quantity, actor, balance)"
+                " VALUES ($1, 'received', $2::int, 'test', $2::int)",
                 pair,
                 available,
             )

@@ -8,18 +8,32 @@ def test_due_gives_open_holds_in_order_of_expiry_and_only_once() -> None:
     for expires_at, name in [(30.0, b"c"), (10.0, b"a"), (20.0, b"b")]:
         watch.add(expires_at, name, b"pair")
     assert watch.next_expiry == 10.0
-    due = watch.due(25.0, lambda watched: watched[0] != b"a", limit=10)
+    due = watch.due(25.0, lambda watched: None if watched[0] == b"a" else 20.0, limit=10)
     assert due == [(b"b", b"pair")]
-    assert watch.due(25.0, lambda _: True, limit=10) == []
+    assert watch.due(25.0, lambda _: 1.0, limit=10) == []
     assert watch.next_expiry == 30.0
+
+
+def test_who_was_given_more_time_is_due_at_the_new_time() -> None:
+    watch = HoldWatch()
+    watch.add(10.0, b"a", b"pair")
+    watch.add(30.0, b"a", b"pair")
+    assert watch.due(20.0, lambda _: 30.0, limit=10) == []
+    assert watch.due(30.0, lambda _: 30.0, limit=10) == [(b"a", b"pair")]
+
+
+def test_what_is_put_back_is_due_at_once() -> None:
+    watch = HoldWatch()
+    watch.put_back([(b"a", b"pair")])
+    assert watch.due(1.0, lambda _: 1.0, limit=10) == [(b"a", b"pair")]
 
 
 def test_due_is_bounded() -> None:
     watch = HoldWatch()
     for number in range(5):
         watch.add(1.0, bytes([number]), b"pair")
-    assert len(watch.due(2.0, lambda _: True, limit=3)) == 3
-    assert len(watch.due(2.0, lambda _: True, limit=3)) == 2
+    assert len(watch.due(2.0, lambda _: 1.0, limit=3)) == 3
+    assert len(watch.due(2.0, lambda _: 1.0, limit=3)) == 2
 
 
 def test_each_written_hold_is_given_once_when_it_is_old_enough() -> None:
@@ -35,6 +49,6 @@ def test_compacting_keeps_what_is_open() -> None:
     watch = HoldWatch()
     for number in range(20_000):
         watch.add(float(number), number.to_bytes(4), b"pair")
-    watch.compact(lambda watched: watched[0][-1] == 0)
+    watch.compact(lambda watched: 0.0 if watched[0][-1] == 0 else None)
     assert 0 < len(watch) < 100
     assert watch.next_expiry == 0.0

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from actors.routing import Routing, pool_names
+from actors.routing import Routing
 from actors.stock_client import LocalTransport, StockClient, StockClientConfig
+from domain.owners import pool_names
 from domain.ports import Unavailable
 from domain.stock import Answer, Release, ReleaseStatus, Reserve, ReserveStatus
 from tests.actors.memory import Clock, Fault, MemoryJournal

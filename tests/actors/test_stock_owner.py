@@ -316,11 +316,12 @@ async def test_a_turn_takes_no_more_calls_once_it_is_full(journal: MemoryJournal
 
 
 async def test_over_its_bound_an_owner_is_busy_at_once(journal: MemoryJournal) -> None:
-    owner, pair = an_owner(journal, queue_max=10), a_pair(journal, 100)
+    owner, pair = an_owner(journal, queue_max=20), a_pair(journal, 100)
     waiting = [asyncio.create_task(_ask(owner, reserve(pair))) for _ in range(10)]
     await asyncio.sleep(0)
     refused = await _ask(owner, reserve(pair), Release(new_id(), pair))
     assert [a.status for a in refused] == [ReserveStatus.BUSY, ReleaseStatus.BUSY]
+    assert all(0 < a.available <= 5_000 for a in refused)  # ms to wait
     async with running(owner):
         answers = await asyncio.gather(*waiting)
         assert {answer.status for [answer] in answers} == {ReserveStatus.HELD}

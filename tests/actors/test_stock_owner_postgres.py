@@ -13,7 +13,8 @@ import pytest
 
 from domain.orders import OrderDraft, confirmed_event
 from domain.ports import StaleEpoch, Unavailable
-from domain.stock import Closed, ReleaseStatus, Reserve, ReserveStatus, Turn
+from domain.stock import Closed, ReleaseStatus, Reserve, ReserveStatus
+from domain.turns import Turn
 from storage.orders import PostgresOrderBook
 from storage.sql import load
 from storage.stock_journal import PostgresStockJournal
@@ -119,7 +120,8 @@ async def test_a_confirmation_that_waits_for_a_closing_turn_is_not_held(
 ) -> None:
     async with _race(pool) as race:
         ids = [race.held.reservation_id]
-        turn = Turn("pool-0", 1, pair_ids=[race.pair], pair_versions=[1], pair_taken=[0])
+        zero = {"pair_taken": [0], "pair_moved": [0], "pair_backordered": [0]}
+        turn = Turn("pool-0", 1, pair_ids=[race.pair], pair_versions=[1], **zero)
         (turn.released_ids if how == "released" else turn.expired_ids).extend(ids)
         async with pool.acquire() as connection:
             transaction = connection.transaction()

@@ -15,8 +15,8 @@ from domain.stock import (
     Pair,
     Reserve,
     ReserveStatus,
-    Turn,
 )
+from domain.turns import Turn
 
 _ORDERS = [bytes([n]) * 16 for n in range(3)]
 _RESERVATIONS = [bytes([100 + n]) * 16 for n in range(6)]
@@ -102,6 +102,4 @@ TestPairAgainstModel = PairAgainstModel.TestCase
 
 def test_a_turn_is_empty_until_something_is_to_be_written() -> None:
     assert Turn("pool-0", 1).empty
-    assert not Turn("pool-0", 1, reservation_ids=[_RESERVATIONS[0]]).empty
-    assert not Turn("pool-0", 1, released_ids=[_RESERVATIONS[0]]).empty
-    assert not Turn("pool-0", 1, expired_ids=[_RESERVATIONS[0]]).empty
+    assert not Turn("pool-0", 1, pair_ids=[_RESERVATIONS[0]]).empty

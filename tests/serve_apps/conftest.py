@@ -21,11 +21,11 @@ import pytest_asyncio
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from actors.routing import pool_names
 from actors.stock_client import LocalTransport
 from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
 from domain.catalog import Product, Variant, Warehouse
 from domain.ids import encode
+from domain.owners import pool_names
 from serve_apps import checkout_metrics, composition
 from serve_apps.settings import Settings
 from serve_apps.site_app import OPEN_KEY

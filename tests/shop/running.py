@@ -20,8 +20,9 @@ import httpx
 import orjson
 import psutil
 
-from actors.routing import Routing, pool_names
+from actors.routing import Routing
 from domain import ids
+from domain.owners import pool_names
 from serve_apps.composition import Parts, open_parts
 from serve_apps.settings import Settings
 from serve_apps.shop_process import add_products

@@ -293,15 +293,19 @@ async def _write_stock(connection: Any) -> None:
             sum(moved.values()) - open_,
             open_,
         )
+        balance = 0
         for hours, (kind, quantity) in zip((0, 1, 40, 46), moved.items(), strict=True):
+            balance += quantity
             if quantity:
                 await connection.execute(
-                    "INSERT INTO stock_movements (inventory_id, kind, quantity, actor, created_at)"
-                    " VALUES ($1, $2, $3, 'test', $4)",
+                    "INSERT INTO stock_movements"
+                    " (inventory_id, kind, quantity, actor, created_at, balance)"
+                    " VALUES ($1, $2, $3, 'test', $4, $5)",
                     uid(pair),
                     kind,
                     quantity,
                     OPENED + timedelta(hours=hours),
+                    balance,
                 )
 
 

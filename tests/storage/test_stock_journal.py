@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from domain.ports import DuplicateReservation, StaleEpoch, Unavailable, VersionConflict
-from domain.stock import Closed, Hold, Turn
+from domain.stock import Closed, Hold
+from domain.turns import Turn
 from storage.postgres import open_pool
 from storage.stock_journal import PostgresStockJournal
 from tests.actors.memory import MemoryJournal, Reservation, Row
@@ -164,12 +165,16 @@ def _turn(
         turn.order_ids.append(order_id)
         turn.reserved_pairs.append(pair)
         turn.quantities.append(quantity)
+        turn.customer_ids.append(None)
+        turn.backordered.append(False)
         turn.expires_at.append(expires_at or time.time() + 600)
         taken[pair] = taken.get(pair, 0) + quantity
     for pair, quantity in taken.items():
         turn.pair_ids.append(pair)
         turn.pair_versions.append((at or {}).get(pair, 0))
         turn.pair_taken.append(quantity)
+        turn.pair_moved.append(0)
+        turn.pair_backordered.append(0)
     return turn
 
 

@@ -1,0 +1,317 @@
+"""A turn of an owner: what was asked, decided whole and in order, and what of it is written.
+
+Pure: the pairs come in loaded, the answers and the turn go out, and nothing in here waits
+(house rule 11). What is decided here becomes true only when the turn is in Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from domain.owners import is_dedicated, owner_name, owner_number
+from domain.stock import (
+    NOBODY,
+    Answer,
+    Extend,
+    ExtendStatus,
+    HandOver,
+    Load,
+    Movement,
+    MovementStatus,
+    Pair,
+    PairStatus,
+    Release,
+    ReleaseStatus,
+    Request,
+    Reserve,
+    ReserveStatus,
+)
+
+CustomerOfVariant = tuple[bytes, bytes]
+"""(variant_id, customer_id)"""
+
+HOME = ""
+"""How a row says that the pool's owner has it."""
+
+
+class Instruction(NamedTuple):
+    """A movement as it was asked for: `status` is pending, done or refused."""
+
+    inventory_id: bytes
+    kind: int
+    quantity: int
+    status: str
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn writes. Parallel lists, as they go to the database."""
+
+    owner: str
+    epoch: int
+    reservation_ids: list[bytes] = field(default_factory=list[bytes])
+    order_ids: list[bytes] = field(default_factory=list[bytes])
+    reserved_pairs: list[bytes] = field(default_factory=list[bytes])
+    quantities: list[int] = field(default_factory=list[int])
+    expires_at: list[float] = field(default_factory=list[float])
+    customer_ids: list[bytes | None] = field(default_factory=list[bytes | None])
+    """Of reservations that count against a limit; else None."""
+    backordered: list[bool] = field(default_factory=list[bool])
+
+    limits: dict[CustomerOfVariant, tuple[int, int]] = field(
+        default_factory=dict[CustomerOfVariant, tuple[int, int]]
+    )
+    """(units more, the most there may be) of customers with a limit."""
+    extensions: list[tuple[bytes, bytes, float]] = field(
+        default_factory=list[tuple[bytes, bytes, float]]
+    )
+    """(reservation_id, extension_id, new expiry in Unix seconds)"""
+    movements: list[tuple[bytes, bytes, int, int]] = field(
+        default_factory=list[tuple[bytes, bytes, int, int]]
+    )
+    """(movement_id, inventory_id, change of the stock on hand, units on hand after it)"""
+    served: list[bytes] = field(default_factory=list[bytes])
+    """Reservations that waited for stock and have got it."""
+    released_ids: list[bytes] = field(default_factory=list[bytes])
+    expired_ids: list[bytes] = field(default_factory=list[bytes])
+
+    pair_ids: list[bytes] = field(default_factory=list[bytes])
+    pair_versions: list[int] = field(default_factory=list[int])
+    pair_taken: list[int] = field(default_factory=list[int])
+    """Units that went from available to reserved."""
+    pair_moved: list[int] = field(default_factory=list[int])
+    """Change of the stock on hand."""
+    pair_backordered: list[int] = field(default_factory=list[int])
+    """Units more (or fewer) that are promised beyond the stock."""
+    handed_to: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    """Pairs that get another owner: a dedicated one's name, or HOME."""
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing has to be written."""
+        return not self.pair_ids
+
+
+@dataclass(slots=True)
+class _Change:
+    """What a turn does to one pair."""
+
+    taken: int = 0
+    moved: int = 0
+    backordered: int = 0
+
+
+class TurnDecision:
+    """Decides one turn over loaded pairs; changes them as it goes."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        *,
+        now: float,
+        pairs: Mapping[bytes, Pair],
+        elsewhere: Mapping[bytes, int],
+        home_of: Mapping[bytes, str] | None = None,
+        known: Mapping[bytes, int] | None = None,
+        units: dict[CustomerOfVariant, int] | None = None,
+        instructions: Mapping[bytes, Instruction] | None = None,
+    ) -> None:
+        """`now` in Unix seconds. `elsewhere` has the owner's number of asked-for pairs that are
+        not this owner's; `known` the answers to ids that the database has already; `units` what
+        customers hold and own of limited variants; `instructions` the movements asked for;
+        `home_of` the home of each pair to be handed over."""
+        self.turn = turn
+        self._now = now
+        self._pairs = pairs
+        self._elsewhere = dict(elsewhere)
+        self._home_of = home_of or {}
+        self._known = known or {}
+        self._units = units or {}
+        self._instructions = instructions or {}
+        self._moved: dict[bytes, MovementStatus] = {}
+        self._changes: dict[bytes, _Change] = {}
+
+    def serve(self, inventory_ids: Iterable[bytes]) -> None:
+        """Give what came free since the last turn to who waits for it."""
+        for inventory_id in inventory_ids:
+            pair = self._pairs.get(inventory_id)
+            if pair is not None:
+                self._serve_waiting(pair)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answers, in order. They hold once the turn is written."""
+        answers: list[Answer] = []
+        pairs, elsewhere = self._pairs, self._elsewhere
+        for request in requests:
+            inventory_id = request.inventory_id
+            if inventory_id in elsewhere:
+                answers.append(self._not_here(request, elsewhere[inventory_id]))
+                continue
+            pair = pairs.get(inventory_id)
+            if type(request) is Reserve:
+                answers.append(self._reserve(request, pair))
+            elif type(request) is Release:
+                answers.append(self._release(request, pair))
+            elif type(request) is Extend:
+                answers.append(self._extend(request, pair))
+            elif type(request) is Movement:
+                answers.append(self._move(request, pair))
+            elif type(request) is HandOver:
+                answers.append(self._hand_over(request, pair))
+            else:
+                assert type(request) is Load
+                answers.append(
+                    Answer(PairStatus.UNKNOWN_PAIR, 0)
+                    if pair is None
+                    else Answer(PairStatus.DONE, pair.sellable)
+                )
+        return answers
+
+    def expire(self, due: Sequence[tuple[bytes, bytes]]) -> None:
+        """Let (reservation_id, inventory_id) go whose time is over."""
+        # Who releases what runs out in this very turn has released it, on a repeat too (P4).
+        released = set(self.turn.released_ids) if due else ()
+        for reservation_id, inventory_id in due:
+            pair = self._pairs.get(inventory_id)
+            held = pair.holds.get(reservation_id) if pair is not None else None
+            if held is None or held.expires_at > self._now or reservation_id in released:
+                continue  # extended in this very turn, perhaps
+            self.turn.expired_ids.append(reservation_id)
+            self._touch(inventory_id)
+
+    def close(self) -> Turn:
+        """The turn, with one entry for each pair that it changes."""
+        turn = self.turn
+        for inventory_id, change in self._changes.items():
+            turn.pair_ids.append(inventory_id)
+            turn.pair_versions.append(self._pairs[inventory_id].version)
+            turn.pair_taken.append(change.taken)
+            turn.pair_moved.append(change.moved)
+            turn.pair_backordered.append(change.backordered)
+        return turn
+
+    def _touch(self, inventory_id: bytes) -> _Change:
+        change = self._changes.get(inventory_id)
+        if change is None:
+            change = self._changes[inventory_id] = _Change()
+        return change
+
+    def _not_here(self, request: Request, owner: int) -> Answer:
+        if type(request) is HandOver and request.to == owner:
+            return Answer(PairStatus.DONE, 0)  # done before
+        return Answer(ReserveStatus.ELSEWHERE, owner)
+
+    def _reserve(self, request: Reserve, pair: Pair | None) -> Answer:
+        if pair is None:
+            return Answer(ReserveStatus.UNKNOWN_PAIR, 0)
+        reservation_id = request.reservation_id
+        if reservation_id in self._known:
+            return Answer(self._known[reservation_id], pair.sellable)
+        limit = pair.policy.customer_max
+        fresh = reservation_id not in pair.holds
+        customer: CustomerOfVariant | None = None
+        if limit and fresh:
+            if request.customer_id == NOBODY:
+                return Answer(ReserveStatus.INVALID, pair.sellable)
+            customer = (pair.variant_id, request.customer_id)
+            left = max(0, limit - self._units.get(customer, 0))
+            if request.quantity > left:
+                return Answer(ReserveStatus.OVER_LIMIT, left)
+        status = pair.reserve(request, self._now)
+        if fresh and status in (ReserveStatus.HELD, ReserveStatus.BACKORDERED):
+            self._write_reservation(request, status, customer, limit)
+        return Answer(status, pair.sellable)
+
+    def _write_reservation(
+        self,
+        request: Reserve,
+        status: ReserveStatus,
+        customer: CustomerOfVariant | None,
+        limit: int,
+    ) -> None:
+        turn, quantity = self.turn, request.quantity
+        turn.reservation_ids.append(request.reservation_id)
+        turn.order_ids.append(request.order_id)
+        turn.reserved_pairs.append(request.inventory_id)
+        turn.quantities.append(quantity)
+        turn.expires_at.append(self._now + request.ttl_s)
+        turn.customer_ids.append(customer[1] if customer else None)
+        change = self._touch(request.inventory_id)
+        if status == ReserveStatus.HELD:
+            turn.backordered.append(False)
+            change.taken += quantity
+        else:
+            turn.backordered.append(True)
+            change.backordered += quantity
+        if customer:
+            self._units[customer] = self._units.get(customer, 0) + quantity
+            turn.limits[customer] = (turn.limits.get(customer, (0, 0))[0] + quantity, limit)
+
+    def _release(self, request: Release, pair: Pair | None) -> Answer:
+        if pair is None:
+            return Answer(ReleaseStatus.NOT_HELD, 0)
+        # Postgres decides whether it is still held; the owner may have forgotten it.
+        self.turn.released_ids.append(request.reservation_id)
+        self._touch(request.inventory_id)
+        return Answer(ReleaseStatus.RELEASED, pair.sellable)
+
+    def _extend(self, request: Extend, pair: Pair | None) -> Answer:
+        if pair is None:
+            return Answer(ExtendStatus.UNKNOWN_PAIR, 0)
+        before = pair.holds.get(request.reservation_id)
+        status = pair.extend(request, self._now)
+        after = pair.holds.get(request.reservation_id)
+        if after is not None and after is not before:
+            self.turn.extensions.append(
+                (request.reservation_id, request.extension_id, after.expires_at)
+            )
+            self._touch(request.inventory_id)
+        return Answer(status, pair.sellable)
+
+    def _move(self, request: Movement, pair: Pair | None) -> Answer:
+        if pair is None:
+            return Answer(MovementStatus.UNKNOWN_PAIR, 0)
+        status = self._asked_before(request)
+        if status is not None:
+            return Answer(status, pair.available)
+        status, change = pair.move(request)
+        if status == MovementStatus.RECORDED:
+            on_hand = pair.available + pair.reserved
+            self.turn.movements.append((request.movement_id, request.inventory_id, change, on_hand))
+            self._touch(request.inventory_id).moved += change
+            self._serve_waiting(pair)
+        self._moved[request.movement_id] = status
+        return Answer(status, pair.available)
+
+    def _asked_before(self, request: Movement) -> MovementStatus | None:
+        """What is to be said of a movement without moving anything; None: decide it."""
+        asked = self._instructions.get(request.movement_id)
+        if asked is None:
+            return MovementStatus.INVALID
+        if asked[:3] != (request.inventory_id, request.kind, request.quantity):
+            return MovementStatus.CONFLICT
+        settled = {"done": MovementStatus.RECORDED, "refused": MovementStatus.SHORT}
+        return settled.get(asked.status, self._moved.get(request.movement_id))
+
+    def _serve_waiting(self, pair: Pair) -> None:
+        for reservation_id, quantity in pair.serve_waiting():
+            self.turn.served.append(reservation_id)
+            change = self._touch(pair.inventory_id)
+            change.taken += quantity
+            change.backordered -= quantity
+
+    def _hand_over(self, request: HandOver, pair: Pair | None) -> Answer:
+        if pair is None:
+            return Answer(PairStatus.UNKNOWN_PAIR, 0)
+        inventory_id = request.inventory_id
+        to = owner_name(request.to)
+        if to == self.turn.owner:
+            return Answer(PairStatus.DONE, pair.sellable)
+        if not is_dedicated(to) and to != self._home_of.get(inventory_id):
+            return Answer(PairStatus.INVALID, pair.sellable)  # the pool has one home for it
+        self.turn.handed_to[inventory_id] = to if is_dedicated(to) else HOME
+        self._touch(inventory_id)
+        self._elsewhere[inventory_id] = owner_number(to)
+        return Answer(PairStatus.DONE, pair.sellable)

@@ -1,0 +1,262 @@
+"""The stock journal's twin in memory: it passes the same suite as the one on Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from domain.ports import DuplicateReservation, LimitPassed, StaleEpoch, VersionConflict
+from domain.stock import NOBODY, PLAIN, Closed, Hold, Known, Pair, Policy
+from domain.turns import CustomerOfVariant, Instruction, Turn
+from tests.actors.faults import Faults
+
+
+@dataclass
+class Row:
+    """A row of inventory, with its rules."""
+
+    variant_id: bytes
+    quantity: int
+    reserved: int = 0
+    version: int = 0
+    owner: str = ""
+    backordered: int = 0
+    policy: Policy = PLAIN
+
+
+@dataclass
+class Reservation:
+    """A row of inventory_reservations; times in Unix seconds."""
+
+    order_id: bytes
+    inventory_id: bytes
+    quantity: int
+    expires_at: float
+    created_at: float
+    status: str = "active"
+    backordered: bool = False
+    extension_id: bytes = NOBODY
+    customer_id: bytes = NOBODY
+
+    @property
+    def known(self) -> Known:
+        """As `find` shows it."""
+        hold = Hold(
+            self.order_id,
+            self.quantity,
+            self.expires_at,
+            self.backordered,
+            self.extension_id,
+            self.customer_id,
+        )
+        return Known(self.status, self.inventory_id, hold)
+
+
+class MemoryJournal:
+    """StockJournal and StockSweep. `orders` tells the sweep which orders are pending."""
+
+    def __init__(self, unix: Callable[[], float]) -> None:
+        self.rows: dict[bytes, Row] = {}
+        self.reservations: dict[bytes, Reservation] = {}
+        self.units: dict[CustomerOfVariant, int] = {}
+        self.asked: dict[bytes, Instruction] = {}
+        self.ledger: list[tuple[bytes, bytes, int, int]] = []
+        self.epochs: dict[str, int] = {}
+        self.faults = Faults()
+        self.turns: list[Turn] = []
+        self.loads: list[list[bytes]] = []
+        self.found = asyncio.Event()
+        self.before_write: deque[Callable[[], Awaitable[None] | None]] = deque()
+        self.is_pending: Callable[[bytes], bool] = lambda _: False
+        self._unix = unix
+
+    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
+        self.epochs[owner] = self.epochs.get(owner, 0) + 1
+        return self.faults.do("raise_epoch", lambda: self.epochs[owner])
+
+    async def reclaim(self, owner: str) -> list[bytes]:
+        def take_home() -> list[bytes]:
+            self.epochs[owner] = self.epochs.get(owner, 0) + 1
+            taken = [pair for pair, row in self.rows.items() if row.owner == owner]
+            for pair in taken:
+                self.rows[pair].owner = ""
+                self.rows[pair].version += 1
+            return taken
+
+        return self.faults.do("reclaim", take_home)
+
+    async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
+        await asyncio.sleep(0)
+        self.loads.append(list(inventory_ids))
+        wanted = dict.fromkeys(inventory_ids)
+        return self.faults.do(
+            "load", lambda: [self._pair(one) for one in wanted if one in self.rows]
+        )
+
+    def _pair(self, inventory_id: bytes) -> Pair:
+        row = self.rows[inventory_id]
+        own = {
+            key: one for key, one in self.reservations.items() if one.inventory_id == inventory_id
+        }
+        holds = {key: one.known.hold for key, one in own.items() if one.status == "active"}
+        waiting = {key: one.quantity for key, one in own.items() if one.backordered}
+        return Pair(
+            inventory_id,
+            row.variant_id,
+            row.quantity,
+            row.version,
+            row.reserved,
+            holds,
+            row.policy,
+            waiting or None,
+            sum(waiting.values()),
+            row.owner,
+        )
+
+    async def write_turn(self, turn: Turn) -> list[Closed]:
+        await asyncio.sleep(0)
+        if self.before_write:
+            awaited = self.before_write.popleft()()
+            if awaited is not None:
+                await awaited
+        return self.faults.do("write_turn", lambda: self._write(turn))
+
+    def _check(self, turn: Turn) -> None:
+        if self.epochs.get(turn.owner) != turn.epoch:
+            raise StaleEpoch(f"epoch {turn.epoch} of owner {turn.owner} is stale")
+        ids = turn.reservation_ids
+        if len(set(ids)) < len(ids) or not self.reservations.keys().isdisjoint(ids):
+            raise DuplicateReservation("a reservation of the turn exists")
+        moves = zip(
+            turn.pair_ids, turn.pair_versions, turn.pair_taken, turn.pair_moved, strict=True
+        )
+        for inventory_id, version, taken, moved in moves:
+            row = self.rows.get(inventory_id)
+            if row is None or row.version != version or row.owner not in ("", turn.owner):
+                raise VersionConflict(f"{inventory_id.hex()} is not at version {version}")
+            if row.quantity + moved < taken:
+                raise VersionConflict(f"{inventory_id.hex()} has {row.quantity} left")
+        for movement_id, _, _, _ in turn.movements:
+            if self.asked[movement_id].status != "pending":
+                raise VersionConflict("a movement was settled before")
+        for reservation_id in turn.served:
+            if not self.reservations[reservation_id].backordered:
+                raise VersionConflict("a reservation does not wait any more")
+        for customer, (units, most) in turn.limits.items():
+            if self.units.get(customer, 0) + units > most:
+                raise LimitPassed("a customer has got more elsewhere")
+
+    def _write(self, turn: Turn) -> list[Closed]:
+        self._check(turn)
+        self._reserve(turn)
+        for reservation_id, extension_id, until in turn.extensions:
+            one = self.reservations.get(reservation_id)
+            if one is not None and one.status == "active" and one.extension_id == NOBODY:
+                one.expires_at, one.extension_id = until, extension_id
+        for movement in turn.movements:
+            self.ledger.append(movement)
+            self.asked[movement[0]] = self.asked[movement[0]]._replace(status="done")
+        for reservation_id in turn.served:
+            self.reservations[reservation_id].backordered = False
+        closed = self._close(turn)
+        for inventory_id, owner in turn.handed_to.items():
+            self.rows[inventory_id].owner = owner
+        self.turns.append(turn)
+        return closed
+
+    def _reserve(self, turn: Turn) -> None:
+        columns = (
+            turn.order_ids,
+            turn.reserved_pairs,
+            turn.quantities,
+            turn.expires_at,
+            turn.customer_ids,
+            turn.backordered,
+        )
+        for one, order, pair, quantity, until, customer, backordered in zip(
+            turn.reservation_ids, *columns, strict=True
+        ):
+            self.reservations[one] = Reservation(
+                order,
+                pair,
+                quantity,
+                until,
+                self._unix(),
+                backordered=backordered,
+                customer_id=customer or NOBODY,
+            )
+        for customer_of, (units, _) in turn.limits.items():
+            self.units[customer_of] = self.units.get(customer_of, 0) + units
+        changes = (turn.pair_taken, turn.pair_moved, turn.pair_backordered)
+        for inventory_id, taken, moved, backordered in zip(turn.pair_ids, *changes, strict=True):
+            row = self.rows[inventory_id]
+            row.quantity += moved - taken
+            row.reserved += taken
+            row.backordered += backordered
+            row.version += 1
+
+    def _close(self, turn: Turn) -> list[Closed]:
+        closed: list[Closed] = []
+        asked = [(one, "released") for one in turn.released_ids]
+        asked += [(one, "expired") for one in turn.expired_ids]
+        for reservation_id, status in asked:
+            one = self.reservations.get(reservation_id)
+            if one is None or one.status != "active" or one.inventory_id not in turn.pair_ids:
+                continue
+            one.status = status
+            row = self.rows[one.inventory_id]
+            if one.backordered:
+                row.backordered -= one.quantity
+            else:
+                row.quantity += one.quantity
+                row.reserved -= one.quantity
+            closed.append(Closed(reservation_id, one.inventory_id, one.quantity, one.backordered))
+            one.backordered = False
+            if one.customer_id != NOBODY:
+                self.units[row.variant_id, one.customer_id] -= one.quantity
+        return closed
+
+    async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, Known]:
+        self.found.set()
+        rows = self.reservations
+        return self.faults.do(
+            "find", lambda: {one: rows[one].known for one in reservation_ids if one in rows}
+        )
+
+    async def find_as_owner(
+        self, reservation_ids: Sequence[bytes], owner: str, epoch: int
+    ) -> dict[bytes, Known]:
+        if self.epochs.get(owner) != epoch:
+            raise StaleEpoch(f"epoch {epoch} of owner {owner} is stale")
+        return await self.find(reservation_ids)
+
+    async def units_of(
+        self, customers: Sequence[CustomerOfVariant]
+    ) -> dict[CustomerOfVariant, int]:
+        units = self.units
+        return self.faults.do(
+            "units_of", lambda: {one: units[one] for one in customers if one in units}
+        )
+
+    async def instructions(self, movement_ids: Sequence[bytes]) -> dict[bytes, Instruction]:
+        asked = self.asked
+        return self.faults.do(
+            "instructions", lambda: {one: asked[one] for one in movement_ids if one in asked}
+        )
+
+    async def abandoned(
+        self, *, orphaned_for_s: float, limit: int
+    ) -> list[tuple[bytes, bytes, bool]]:
+        now = self._unix()
+        found = [
+            (reservation_id, one.inventory_id, one.expires_at <= now)
+            for reservation_id, one in self.reservations.items()
+            if one.status == "active"
+            and (
+                one.expires_at <= now
+                or (one.created_at <= now - orphaned_for_s and not self.is_pending(one.order_id))
+            )
+        ]
+        return self.faults.do("abandoned", lambda: found[:limit])
