@@ -1,4 +1,4 @@
-"""The caretaker: runs recovery, the outbox relay and the watch over owners, each in its loop."""
+"""The caretaker: runs recovery, the outbox relay and the directory of owners, each in its loop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from actors.directory import Directory
 from actors.outbox_relay import BATCH_MAX, OutboxRelay
 from actors.recovery import Recovery
 from domain.ports import MetricsBoard, Unavailable
@@ -22,7 +23,8 @@ class CaretakerConfig:
     relay_every_s: float = 0.1
     recover_every_s: float = 2.0
     sweep_every_s: float = 0.5
-    watch_every_s: float = 2.0
+    watch_every_s: float = 1.0
+    place_every_s: float = 1.0
     report_every_s: float = 1.0
     pause_after_failure_s: float = 1.0
 
@@ -35,14 +37,14 @@ class Caretaker:
         *,
         recovery: Recovery,
         relay: OutboxRelay,
-        watch_owners: Callable[[], Awaitable[None]],
+        directory: Directory,
         metrics: MetricsBoard,
         config: CaretakerConfig | None = None,
     ) -> None:
         self._config = config or CaretakerConfig()
         self._recovery = recovery
         self._relay = relay
-        self._watch_owners = watch_owners
+        self._directory = directory
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -52,7 +54,8 @@ class Caretaker:
             group.create_task(self._every("relay", config.relay_every_s, self._drain_outbox))
             group.create_task(self._every("recover", config.recover_every_s, self._recover))
             group.create_task(self._every("sweep", config.sweep_every_s, self._sweep))
-            group.create_task(self._every("watch", config.watch_every_s, self._watch_owners))
+            group.create_task(self._every("watch", config.watch_every_s, self._directory.watch))
+            group.create_task(self._every("place", config.place_every_s, self._directory.place))
             group.create_task(self._every("report", config.report_every_s, self._report))
 
     async def _drain_outbox(self) -> None:
@@ -71,6 +74,11 @@ class Caretaker:
             "unwound_total": self._recovery.unwound_total,
             "released_total": self._recovery.released_total,
             "published_total": self._relay.published_total,
+            "promoted_total": self._directory.promoted_total,
+            "demoted_total": self._directory.demoted_total,
+            "replaced_total": self._directory.replaced_total,
+            "reclaimed_total": self._directory.reclaimed_total,
+            "waiting_pairs": self._directory.waiting,
         }
         await self._metrics.publish("caretaker", "caretaker", figures)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from domain.histogram import LatencyHistogram
-from domain.stock import Pair
+from domain.stock import Pair, Request
 from domain.turns import Turn
 
 HOT_PAIRS_SHOWN = 10
@@ -27,17 +27,17 @@ class OwnerMetrics:
         self._heat: Counter[bytes] = Counter()
         self._heat_per_s: dict[bytes, float] = {}
 
-    def turn(self, requests: int) -> None:
-        """A turn of so many requests was answered."""
+    def turn(self, requests: Sequence[Request]) -> None:
+        """A turn of these requests was answered."""
         if requests:
             self._turns += 1
-            self._requests += requests
+            self._requests += len(requests)
+            self._heat.update([request.inventory_id for request in requests])
 
     def commit(self, turn: Turn, seconds: float) -> None:
         """A turn's transaction took `seconds`."""
         self._commits.record(max(seconds, 0.0) * 1_000)
         self._reserved += len(turn.reservation_ids)
-        self._heat.update(turn.reserved_pairs)
 
     def take(self, pairs: Mapping[bytes, Pair], holds_watched: int) -> dict[str, Any]:
         """The figures since the last call; rates per second, times in ms."""
@@ -59,7 +59,7 @@ class OwnerMetrics:
                 {
                     "inventory_id": inventory_id.hex(),
                     "available": pairs[inventory_id].available if inventory_id in pairs else None,
-                    "reservations_per_s": round(heat, 1),
+                    "requests_per_s": round(heat, 1),
                 }
                 for inventory_id, heat in self._hottest()
             ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import ray
@@ -18,7 +18,8 @@ from ray.exceptions import RayError
 from actors.caretaker import Caretaker
 from actors.owner_stream import Address, OwnerServer, StreamTransport
 from actors.stock_owner import StockOwner
-from domain.ports import StaleEpoch, Unavailable
+from domain.owners import is_dedicated
+from domain.ports import OwnerHost, StaleEpoch, Unavailable
 
 NAMESPACE = "doorbuster"
 CARETAKER = "caretaker"
@@ -29,7 +30,7 @@ _CPUS = 0.1  # what an actor asks of the scheduler; they share the machine's cor
 _log = structlog.get_logger(__name__)
 
 OwnerFactory = Callable[[str], Awaitable[StockOwner]]
-CaretakerFactory = Callable[[Callable[[], Awaitable[None]]], Awaitable[Caretaker]]
+CaretakerFactory = Callable[[OwnerHost], Awaitable[Caretaker]]
 
 
 def _stop_process(reason: str) -> None:
@@ -74,9 +75,13 @@ class _Owner:
 class _Caretaker:
     """The caretaker in a process of its own."""
 
-    def __init__(self, factory: CaretakerFactory, owners: tuple[str, ...]) -> None:
+    def __init__(
+        self, factory: CaretakerFactory, owners: tuple[str, ...], build: OwnerFactory, key: bytes
+    ) -> None:
         self._factory = factory
         self._owners = owners
+        self._build = build
+        self._key = key
         self._running: asyncio.Task[None] | None = None
 
     async def ping(self) -> bool:
@@ -87,13 +92,56 @@ class _Caretaker:
         return True
 
     async def _run(self) -> None:
-        finder = OwnerFinder()
-
-        async def watch_owners() -> None:
-            await asyncio.gather(*[finder.wake(owner) for owner in self._owners])
-
-        caretaker = await self._factory(watch_owners)
+        caretaker = await self._factory(RayOwnerHost(self._owners, self._build, self._key))
         await caretaker.run()
+
+
+class RayOwnerHost:
+    """OwnerHost of domain.ports: owners as detached Ray actors."""
+
+    def __init__(self, pool: tuple[str, ...], build: OwnerFactory, key: bytes) -> None:
+        self._pool = pool
+        self._build = build
+        self._key = key
+
+    async def running(self) -> set[str]:
+        named = cast("Callable[..., list[str]]", ray.util.list_named_actors)  # pyright: ignore[reportUnknownMemberType]
+        names = await asyncio.to_thread(named)  # of this namespace
+        return {name for name in names if name in self._pool or is_dedicated(name)}
+
+    async def start(self, owner: str) -> None:
+        handle = _create_owner(owner, self._build, self._key)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await handle.ping.remote()
+        except (RayError, TimeoutError) as error:
+            raise Unavailable(f"owner {owner}: {type(error).__name__}") from error
+
+    async def stop(self, owner: str) -> None:
+        self._kill(owner, no_restart=True)
+
+    async def replace(self, owner: str) -> None:
+        self._kill(owner, no_restart=False)
+
+    async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
+        return list(await asyncio.gather(*[self._ping(owner, timeout_s) for owner in owners]))
+
+    async def _ping(self, owner: str, timeout_s: float) -> bool | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _find(owner).ping.remote()
+        except TimeoutError:
+            return False
+        except (RayError, ValueError):
+            return None  # it died under the call: Ray is starting it again
+        return True
+
+    def _kill(self, owner: str, *, no_restart: bool) -> None:
+        kill = cast("Callable[..., None]", ray.kill)  # pyright: ignore[reportUnknownMemberType]
+        try:
+            kill(_find(owner), no_restart=no_restart)
+        except (RayError, ValueError) as error:
+            raise Unavailable(f"owner {owner}: {type(error).__name__}") from error
 
 
 class OwnerFinder:
@@ -115,21 +163,22 @@ class OwnerFinder:
             raise Unavailable(f"owner {owner}: {type(error).__name__}") from error
         return host, port
 
-    async def wake(self, owner: str) -> bool:
-        """True if the owner is alive."""
-        try:
-            await self.address(owner)
-        except Unavailable as error:
-            _log.warning("owner_not_reached", owner=owner, reason=str(error))
-            return False
-        return True
-
     def _handle(self, owner: str) -> Any:
         handle = self._handles.get(owner)
         if handle is None:
-            find = cast("Callable[..., Any]", ray.get_actor)  # pyright: ignore[reportUnknownMemberType]
-            handle = self._handles[owner] = find(owner, namespace=NAMESPACE)
+            handle = self._handles[owner] = _find(owner)
         return handle
+
+
+def _find(name: str) -> Any:
+    """The handle of a named actor. ValueError if there is none."""
+    find = cast("Callable[..., Any]", ray.get_actor)  # pyright: ignore[reportUnknownMemberType]
+    return find(name, namespace=NAMESPACE)
+
+
+def _create_owner(name: str, build: OwnerFactory, key: bytes) -> Any:
+    """Start an owner, or find it running."""
+    return ray.remote(_Owner).options(**_options(name)).remote(name, build, key)
 
 
 def ray_transport(key: bytes) -> StreamTransport:
@@ -156,15 +205,17 @@ def start_owners(owners: tuple[str, ...], factory: OwnerFactory, key: bytes) -> 
 
     `key` (KEY_BYTES bytes) is what callers of the owners' streams have to show.
     """
-    actor = ray.remote(_Owner)
-    handles: list[Any] = [
-        actor.options(**_options(name)).remote(name, factory, key) for name in owners
-    ]
+    handles = [_create_owner(name, factory, key) for name in owners]
     ray.get([handle.ping.remote() for handle in handles], timeout=START_TIMEOUT_S)
 
 
-def start_caretaker(owners: tuple[str, ...], factory: CaretakerFactory) -> None:
-    """Start the caretaker, or find it running, and wait until it answers."""
+def start_caretaker(
+    owners: tuple[str, ...], factory: CaretakerFactory, build: OwnerFactory, key: bytes
+) -> None:
+    """Start the caretaker, or find it running, and wait until it answers.
+
+    It starts dedicated owners with `build` and `key`, as start_owners does those of the pool.
+    """
     actor = ray.remote(_Caretaker)
-    handle: Any = actor.options(**_options(CARETAKER)).remote(factory, owners)
+    handle: Any = actor.options(**_options(CARETAKER)).remote(factory, owners, build, key)
     ray.get(handle.ping.remote(), timeout=START_TIMEOUT_S)

@@ -190,7 +190,7 @@ class StockOwner:
         except BaseException:
             self._refuse(calls)
             raise
-        self.metrics.turn(len(requests))
+        self.metrics.turn(requests)
         begin = 0
         for call in calls:
             end = begin + len(call.requests)

@@ -16,6 +16,7 @@ from domain.orders import (
     StoredOrder,
 )
 from domain.payments import ChargeRequest, ChargeState
+from domain.placement import Wish
 from domain.stock import Closed, Known, Pair
 from domain.turns import CustomerOfVariant, Instruction, Turn
 
@@ -88,6 +89,50 @@ class StockSweep(Protocol):
     ) -> list[tuple[bytes, bytes, bool]]:
         """(reservation_id, inventory_id, overdue): active ones whose time is over, or that have
         been there for `orphaned_for_s` without a pending order."""
+        ...
+
+
+class StockReclaim(Protocol):
+    """Takes pairs from an owner that is gone."""
+
+    async def reclaim(self, owner: str) -> list[bytes]:
+        """Fence a dedicated owner out for good and take its pairs home; which they were."""
+        ...
+
+
+class PlacementBook(Protocol):
+    """Where pairs are, and where operators want them. Raises Unavailable."""
+
+    async def dedicated(self) -> dict[bytes, str]:
+        """The pairs that have an owner of their own, and its name."""
+        ...
+
+    async def wishes(self) -> list[Wish]:
+        """What operators want now, oldest first."""
+        ...
+
+
+class OwnerHost(Protocol):
+    """Where owners run as processes. Raises Unavailable."""
+
+    async def running(self) -> set[str]:
+        """The names of the owners that are there, whether they answer or not."""
+        ...
+
+    async def start(self, owner: str) -> None:
+        """Start a dedicated owner, or find it running; returns when it answers."""
+        ...
+
+    async def stop(self, owner: str) -> None:
+        """End a dedicated owner that has no pairs."""
+        ...
+
+    async def replace(self, owner: str) -> None:
+        """End an owner that hangs; a new incarnation starts by itself."""
+        ...
+
+    async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
+        """For each: True if it answers in time, None if it is known to be starting."""
         ...
 
 
@@ -204,4 +249,12 @@ class MetricsBoard(Protocol):
 
     async def publish(self, kind: str, name: str, values: Mapping[str, Any]) -> None:
         """Replace what `name` of `kind` showed before."""
+        ...
+
+
+class MetricsReader(Protocol):
+    """The other side of the MetricsBoard."""
+
+    async def read(self, kind: str) -> dict[str, dict[str, Any]]:
+        """What all of a kind show, by name, with `alive`. Raises Unavailable."""
         ...

@@ -64,7 +64,7 @@ def deploy(settings: Settings) -> None:
     """Start actors and applications; returns when all of them run."""
     owners = pool_names(settings.stock_owners)
     start_owners(owners, build_owner, settings.stream_key())
-    start_caretaker(owners, build_caretaker)
+    start_caretaker(owners, build_caretaker, build_owner, settings.stream_key())
     serve.start(
         proxy_location="EveryNode",
         http_options={"host": settings.host, "port": settings.port},

@@ -8,7 +8,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from actors.caretaker import Caretaker
 from actors.checkout import Checkout, CheckoutConfig
+from actors.directory import Directory
 from actors.outbox_relay import OutboxRelay
 from actors.ray_runtime import ray_transport
 from actors.recovery import Recovery, RecoveryConfig
@@ -27,6 +28,8 @@ from actors.routing import Routing
 from actors.stock_client import OwnerTransport, StockClient, StockClientConfig
 from actors.stock_owner import OwnerClocks, StockOwner
 from domain.owners import Homes, pool_names
+from domain.placement import PlacementPolicy, Placements
+from domain.ports import OwnerHost
 from gateways.redis_streams import RedisStreamsBus
 from serve_apps.cart_app import CartService, add_cart_routes
 from serve_apps.catalog_app import add_catalog_routes
@@ -44,8 +47,9 @@ from sim.provider import SimulatedProvider
 from storage.availability import AvailabilityBoard
 from storage.carts import CartRepository
 from storage.catalog import CatalogRepository
-from storage.metrics_board import RedisMetricsBoard
+from storage.metrics_board import RedisMetricsBoard, RedisMetricsReader
 from storage.orders import PostgresOrderBook
+from storage.placements import PostgresPlacements
 from storage.postgres import open_pool
 from storage.redis import open_redis
 from storage.search_index import SearchIndex
@@ -71,6 +75,7 @@ class Parts:
         self.carts = CartRepository(redis)
         self.orders = PostgresOrderBook(pool)
         self.journal = PostgresStockJournal(pool)
+        self.placements = PostgresPlacements(pool)
         self.availability = AvailabilityBoard(redis)
         self.metrics = RedisMetricsBoard(redis)
         self.identities = Identities(settings.signing_key())
@@ -167,13 +172,35 @@ def build_recovery(parts: Parts, stock: StockClient) -> Recovery:
     )
 
 
-async def build_caretaker(watch_owners: Callable[[], Awaitable[None]]) -> Caretaker:
+def build_directory(parts: Parts, stock: StockClient, host: OwnerHost) -> Directory:
+    """The directory of owners over these parts."""
+    settings = parts.settings
+    policy = PlacementPolicy(
+        promote_per_s=settings.promote_per_s,
+        demote_per_s=settings.demote_per_s,
+        cool_for_s=settings.cool_for_s,
+        dedicated_max=settings.dedicated_owners_max,
+    )
+    return Directory(
+        host=host,
+        stock=stock,
+        book=parts.placements,
+        reclaim=parts.journal,
+        metrics=RedisMetricsReader(parts.metrics),
+        placements=Placements(policy),
+        pool=pool_names(settings.stock_owners),
+        monotonic=time.monotonic,
+    )
+
+
+async def build_caretaker(host: OwnerHost) -> Caretaker:
     """The caretaker for the process it is called in."""
     parts = await connect(Settings(), "caretaker")
+    stock = parts.stock_client()
     return Caretaker(
-        recovery=build_recovery(parts, parts.stock_client()),
+        recovery=build_recovery(parts, stock),
         relay=OutboxRelay(parts.orders, parts.bus),
-        watch_owners=watch_owners,
+        directory=build_directory(parts, stock, host),
         metrics=parts.metrics,
     )
 

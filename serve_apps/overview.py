@@ -65,7 +65,7 @@ class Overview:
 
     async def _hot_pairs(self, owners: list[dict[str, Any]]) -> list[dict[str, Any]]:
         heat = {
-            UUID(hex=pair["inventory_id"]): pair["reservations_per_s"]
+            UUID(hex=pair["inventory_id"]): pair["requests_per_s"]
             for owner in owners
             for pair in owner.get("hot_pairs", ())
         }
@@ -76,11 +76,11 @@ class Overview:
                 **dict(row),
                 "inventory_id": str(row["inventory_id"]),
                 "product_id": ids.encode("prod", row["product_id"]),
-                "reservations_per_s": heat[row["inventory_id"]],
+                "requests_per_s": heat[row["inventory_id"]],
             }
             for row in rows
         ]
-        return sorted(shown, key=lambda pair: -pair["reservations_per_s"])
+        return sorted(shown, key=lambda pair: -pair["requests_per_s"])
 
 
 def _checkout(replicas: list[dict[str, Any]]) -> dict[str, Any]:

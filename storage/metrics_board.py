@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.ports import Unavailable
 
 STALE_AFTER_S = 5.0
 """Who has not reported for so long is shown as not alive."""
+READ_TIMEOUT_S = 1.0
 _FORGOTTEN_AFTER_S = 60.0
 
 
@@ -41,3 +46,17 @@ class RedisMetricsBoard:
         if forgotten:
             await self._redis.hdel(f"metrics:{kind}", *forgotten)  # type: ignore[misc,arg-type]
         return shown
+
+
+class RedisMetricsReader:
+    """MetricsReader of domain.ports."""
+
+    def __init__(self, board: RedisMetricsBoard) -> None:
+        self._board = board
+
+    async def read(self, kind: str) -> dict[str, dict[str, Any]]:
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await self._board.read(kind)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"Redis: {type(error).__name__}: {error}") from error

@@ -143,7 +143,7 @@ export function showPairs(list, pairs) {
       row.querySelector(".bar-held").style.width = `${(100 * p.reserved) / most}%`;
       mark(row, "left", p.available === 0 ? "none" : "some");
       write(row.querySelector(".pair-left"), p.available === 0 ? "Sold out" : `${whole(p.available)} left`);
-      write(row.querySelector(".pair-rate"), `${whole(p.reserved)} reserved, ${whole(p.reservations_per_s)}/s`);
+      write(row.querySelector(".pair-rate"), `${whole(p.reserved)} reserved, ${whole(p.requests_per_s)}/s`);
     },
   });
 }

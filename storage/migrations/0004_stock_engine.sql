@@ -96,6 +96,20 @@ CREATE TABLE pair_handovers (
 );
 CREATE INDEX pair_handovers_pair ON pair_handovers (inventory_id, handover_id);
 
+-- Where operators want pairs, and when: by hand, or ahead of a sale.
+CREATE TABLE stock_placements (
+    placement_id  uuid PRIMARY KEY,
+    inventory_id  uuid NOT NULL REFERENCES inventory (inventory_id),
+    place         text NOT NULL CHECK (place IN ('dedicated', 'pool')),
+    from_at       timestamptz NOT NULL DEFAULT now(),
+    until_at      timestamptz CHECK (until_at > from_at),
+    actor         text NOT NULL CHECK (actor <> ''),
+    reason        text NOT NULL DEFAULT '',
+    created_at    timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX stock_placements_until ON stock_placements (until_at);
+CREATE INDEX stock_placements_pair ON stock_placements (inventory_id, created_at);
+
 DROP FUNCTION stock_turn;
 -- One turn of a stock owner: one round trip, one transaction.
 -- The fence is taken first and held to the end: the generation's row is locked against the

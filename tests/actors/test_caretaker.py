@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from actors.caretaker import Caretaker, CaretakerConfig
 from domain.ports import Unavailable
+from tests.actors.hosts import MemoryHost, a_directory
 from tests.actors.memory import MemoryMetrics
 from tests.actors.shops import MemoryShop, an_order
 
@@ -15,6 +17,7 @@ AT_ONCE = CaretakerConfig(
     recover_every_s=0,
     sweep_every_s=0,
     watch_every_s=0,
+    place_every_s=0,
     report_every_s=0,
     pause_after_failure_s=0,
 )
@@ -24,21 +27,23 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
     shop, metrics, looks = MemoryShop(), MemoryMetrics(), 0
     watched = asyncio.Event()
 
-    async def watch_owners() -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            raise Unavailable("nobody there")
-        if looks == 2:
-            raise RuntimeError("something that nobody thought of")
-        watched.set()
+    class Looks(MemoryHost):
+        async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                raise Unavailable("nobody there")
+            if looks == 2:
+                raise RuntimeError("something that nobody thought of")
+            watched.set()
+            return await super().ping(owners, timeout_s)
 
     async with shop.open() as parts:
         await parts.checkout.run(*an_order([(1, [shop.pair(5)])]))
         caretaker = Caretaker(
             recovery=parts.recovery,
             relay=parts.relay,
-            watch_owners=watch_owners,
+            directory=a_directory(Looks(shop.journal), parts.stock),
             metrics=metrics,
             config=AT_ONCE,
         )

@@ -235,7 +235,7 @@ def _hot_pair(n: int, product: dict[str, Any], t: int) -> dict[str, Any]:
         "warehouse": ("ATL-1", "RNO-2", "CMH-1")[n % 3],
         "available": left if n != 6 else 0,
         "reserved": 40 - 4 * n,
-        "reservations_per_s": 800 / (n + 1) ** 1.3,
+        "requests_per_s": 800 / (n + 1) ** 1.3,
     }
 
 

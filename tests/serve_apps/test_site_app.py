@@ -153,7 +153,7 @@ OVERVIEW: dict[str, Any] = {
         {
             **dict.fromkeys(("inventory_id", "sku", "product_id", "name", "warehouse"), str),
             **dict.fromkeys(("available", "reserved"), int),
-            "reservations_per_s": float,
+            "requests_per_s": float,
         }
     ],
     "checkout": {
@@ -209,7 +209,7 @@ async def test_the_overview_shows_what_was_sold(shop: Shop) -> None:
     [hot] = [pair for pair in overview["hot_pairs"] if pair["sku"] == "HOT"]
     assert (hot["available"], hot["reserved"], hot["warehouse"]) == (15, 5, "EAST")
     assert hot["product_id"] == shop.product_of["HOT"]
-    assert hot["reservations_per_s"] > 0
+    assert hot["requests_per_s"] > 0
 
 
 async def test_an_idle_shop_has_figures_too(shop: Shop) -> None:
