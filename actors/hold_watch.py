@@ -77,8 +77,10 @@ class HoldWatch:
         """Drop what is settled, once it has grown to twice what was left the last time."""
         if len(self._by_expiry) < self._compact_at:
             return
-        self._by_expiry = [
+        # Once each: a pair that is loaded again brings its holds again.
+        open_ = dict.fromkeys(
             entry for entry in self._by_expiry if expires_at((entry[1], entry[2])) is not None
-        ]
+        )
+        self._by_expiry = list(open_)
         heapq.heapify(self._by_expiry)
         self._compact_at = max(_COMPACT_FROM, 2 * len(self._by_expiry))
