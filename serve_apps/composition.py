@@ -56,6 +56,7 @@ from storage.search_index import SearchIndex
 from storage.stock_journal import PostgresStockJournal
 
 POOL_MAX = 6  # connections of one process; its batches are few
+_YOUNG_MAX = 10_000  # new objects until the owner's collector looks at them: about a millisecond
 REPLICA = f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -139,10 +140,21 @@ def calm_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def keep_collections_short() -> None:
+    """For an owner's process: what survives one collection is not looked at again.
+
+    Its holds are many, live long and form no cycles; walking them all stopped the world for
+    100 ms and more. They are freed all the same when nothing refers to them any more.
+    """
+    gc.set_threshold(_YOUNG_MAX)
+    gc.callbacks.append(lambda phase, _: gc.freeze() if phase == "stop" else None)
+
+
 async def build_owner(name: str) -> StockOwner:
     """A stock owner for the process it is called in."""
     settings = Settings()
     parts = await connect(settings, name)
+    keep_collections_short()
     return StockOwner(
         name,
         journal=parts.journal,
