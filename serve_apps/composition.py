@@ -26,7 +26,7 @@ from actors.ray_runtime import ray_transport
 from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
 from actors.stock_client import OwnerTransport, StockClient, StockClientConfig
-from actors.stock_owner import OwnerClocks, StockOwner
+from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
 from domain.owners import Homes, pool_names
 from domain.placement import PlacementPolicy, Placements
 from domain.ports import OwnerHost
@@ -150,21 +150,26 @@ def keep_collections_short() -> None:
     gc.callbacks.append(lambda phase, _: gc.freeze() if phase == "stop" else None)
 
 
-async def build_owner(name: str) -> StockOwner:
-    """A stock owner for the process it is called in."""
-    settings = Settings()
-    parts = await connect(settings, name)
-    keep_collections_short()
+def owner_over(parts: Parts, name: str, config: OwnerConfig | None = None) -> StockOwner:
+    """A stock owner over these parts."""
     return StockOwner(
         name,
         journal=parts.journal,
         board=parts.availability,
         metrics=parts.metrics,
         clocks=OwnerClocks(time.time, time.monotonic),
-        homes=Homes(pool_names(settings.stock_owners)),
+        homes=Homes(pool_names(parts.settings.stock_owners)),
         node=socket.gethostname(),
         pid=os.getpid(),
+        config=config,
     )
+
+
+async def build_owner(name: str) -> StockOwner:
+    """A stock owner for the process it is called in."""
+    parts = await connect(Settings(), name)
+    keep_collections_short()
+    return owner_over(parts, name)
 
 
 def build_recovery(parts: Parts, stock: StockClient) -> Recovery:

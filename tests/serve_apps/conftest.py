@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import socket
-import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -22,7 +19,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from actors.stock_client import LocalTransport
-from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
+from actors.stock_owner import OwnerConfig, StockOwner
 from domain.catalog import Product, Variant, Warehouse
 from domain.ids import encode
 from domain.owners import pool_names
@@ -273,19 +270,9 @@ class Shopper:
 
 
 def _new_owners(parts: composition.Parts) -> dict[str, StockOwner]:
-    return {
-        name: StockOwner(
-            name,
-            journal=parts.journal,
-            board=parts.availability,
-            metrics=parts.metrics,
-            clocks=OwnerClocks(time.time, time.monotonic),
-            node=socket.gethostname(),
-            pid=os.getpid(),
-            config=OwnerConfig(publish_every_s=0.01, report_every_s=REPORT_EVERY_S),
-        )
-        for name in pool_names(parts.settings.stock_owners)
-    }
+    config = OwnerConfig(publish_every_s=0.01, report_every_s=REPORT_EVERY_S)
+    names = pool_names(parts.settings.stock_owners)
+    return {name: composition.owner_over(parts, name, config) for name in names}
 
 
 @contextlib.asynccontextmanager
