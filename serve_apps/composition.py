@@ -114,19 +114,24 @@ class Parts:
         )
 
 
-async def connect(settings: Settings, application: str) -> Parts:
+async def connect(settings: Settings, application: str, *, by_key: bool = False) -> Parts:
     """Connections for as long as the process lives, or until `close`."""
     calm_the_collector()
     pool = await open_pool(
-        settings.database_url, max_size=POOL_MAX, application=f"doorbuster {application}"
+        settings.database_url,
+        max_size=POOL_MAX,
+        application=f"doorbuster {application}",
+        by_key=by_key,
     )
     return Parts(settings, pool, open_redis(settings.redis_url))
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, application: str) -> AsyncIterator[Parts]:
+async def open_parts(
+    settings: Settings, application: str, *, by_key: bool = False
+) -> AsyncIterator[Parts]:
     """Connections for the length of a `with`."""
-    parts = await connect(settings, application)
+    parts = await connect(settings, application, by_key=by_key)
     try:
         yield parts
     finally:
@@ -167,7 +172,7 @@ def owner_over(parts: Parts, name: str, config: OwnerConfig | None = None) -> St
 
 async def build_owner(name: str) -> StockOwner:
     """A stock owner for the process it is called in."""
-    parts = await connect(Settings(), name)
+    parts = await connect(Settings(), name, by_key=True)
     keep_collections_short()
     return owner_over(parts, name)
 
@@ -212,7 +217,7 @@ def build_directory(parts: Parts, stock: StockClient, host: OwnerHost) -> Direct
 
 async def build_caretaker(host: OwnerHost) -> Caretaker:
     """The caretaker for the process it is called in."""
-    parts = await connect(Settings(), "caretaker")
+    parts = await connect(Settings(), "caretaker", by_key=True)
     stock = parts.stock_client()
     return Caretaker(
         recovery=build_recovery(parts, stock),
@@ -291,7 +296,8 @@ def checkout_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_parts(settings or Settings(), "checkout") as parts, _shelf(parts) as shelf:
+        own = settings or Settings()
+        async with open_parts(own, "checkout", by_key=True) as parts, _shelf(parts) as shelf:
             service = CheckoutService(
                 saga=parts.saga(parts.stock_client(transport)),
                 carts=parts.carts,

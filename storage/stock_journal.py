@@ -68,31 +68,8 @@ class PostgresStockJournal:
 
     async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
         ids = _uuids(inventory_ids)
-
-        async def all_three() -> tuple[list[asyncpg.Record], ...]:
-            # One snapshot for all: a row and the reservations that explain it.
-            async with (
-                self._pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                rows = await connection.fetch(_SQL["load_pairs"], ids)
-                holds = await connection.fetch(_SQL["load_holds"], ids)
-                short = [row["inventory_id"] for row in rows if row["backordered"]]
-                waiting = await connection.fetch(_SQL["load_waiting"], short) if short else []
-                return rows, holds, waiting
-
-        rows, holds, waiting = await reach(all_three)
-        pairs = {row["inventory_id"].bytes: _pair(row) for row in rows}
-        for row in holds:
-            # A stray without its pair is the audit's matter (P2), no reason to stop the owner.
-            if (pair := pairs.get(row["inventory_id"].bytes)) is not None:
-                pair.holds[row["reservation_id"].bytes] = _hold(row)
-        for row in waiting:
-            pair = pairs[row["inventory_id"].bytes]
-            pair.waiting = pair.waiting or {}
-            pair.waiting[row["reservation_id"].bytes] = row["quantity"]
-            pair.backordered += row["quantity"]
-        return list(pairs.values())
+        rows = await reach(lambda: self._pool.fetch(_SQL["load_pairs"], ids))
+        return [_pair(row) for row in rows]
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
         try:
@@ -175,9 +152,15 @@ _REFUSALS: dict[str, type[Exception]] = {
 }
 
 
+_HOLD_COLUMNS = (
+    *("hold_ids", "order_ids", "quantities", "expires_at", "backordered"),
+    *("extension_ids", "customer_ids"),
+)
+
+
 def _pair(row: asyncpg.Record) -> Pair:
     policy = Policy(row["safety_stock"], row["backorder_max"], row["customer_max"])
-    return Pair(
+    pair = Pair(
         row["inventory_id"].bytes,
         row["variant_id"].bytes,
         row["quantity"],
@@ -186,6 +169,22 @@ def _pair(row: asyncpg.Record) -> Pair:
         policy=PLAIN if policy == PLAIN else policy,
         owner=row["owner_name"],
     )
+    if row["hold_ids"]:
+        columns = zip(*(row[name] for name in _HOLD_COLUMNS), strict=True)
+        for one, order, quantity, expires_at, backordered, extension, customer in columns:
+            pair.holds[one.bytes] = Hold(
+                order.bytes,
+                quantity,
+                expires_at,
+                backordered,
+                extension.bytes if extension else NOBODY,
+                customer.bytes if customer else NOBODY,
+            )
+    if row["waiting_ids"]:
+        waiting = zip(row["waiting_ids"], row["waiting_quantities"], strict=True)
+        pair.waiting = {reservation_id.bytes: quantity for reservation_id, quantity in waiting}
+        pair.backordered = sum(row["waiting_quantities"])
+    return pair
 
 
 def _hold(row: asyncpg.Record) -> Hold:

@@ -15,27 +15,31 @@ SELECT owner_name, epoch FROM raised WHERE (SELECT count(*) FROM retired) >= 0
 RETURNING epoch
 
 -- name: load_pairs
-SELECT i.inventory_id, i.variant_id, i.quantity, i.reserved, i.backordered, i.version, i.owner_name,
-       coalesce(r.safety_stock, 0) AS safety_stock,
+-- One statement, one snapshot: a row, and the reservations that explain it. Who waits for stock
+-- comes in the order they came, also those of confirmed orders.
+SELECT i.inventory_id, i.variant_id, i.quantity, i.reserved, i.version, i.owner_name,
+       coalesce(u.safety_stock, 0) AS safety_stock,
        CASE WHEN p.backorder IS DISTINCT FROM 'deny' THEN coalesce(p.backorder_max, 0) ELSE 0 END
            AS backorder_max,
-       coalesce(p.customer_max, 0) AS customer_max
+       coalesce(p.customer_max, 0) AS customer_max,
+       h.*, w.*
 FROM inventory i
-LEFT JOIN stock_policies p USING (variant_id) LEFT JOIN pair_rules r USING (inventory_id)
+LEFT JOIN stock_policies p USING (variant_id)
+LEFT JOIN pair_rules u USING (inventory_id)
+CROSS JOIN LATERAL (
+    SELECT array_agg(r.reservation_id) AS hold_ids, array_agg(r.order_id) AS order_ids,
+           array_agg(r.quantity) AS quantities,
+           array_agg(extract(epoch FROM r.expires_at)::float8) AS expires_at,
+           array_agg(r.backordered) AS backordered, array_agg(r.extension_id) AS extension_ids,
+           array_agg(r.customer_id) AS customer_ids
+    FROM inventory_reservations r
+    WHERE r.inventory_id = i.inventory_id AND r.status = 'active') h
+CROSS JOIN LATERAL (
+    SELECT array_agg(r.reservation_id ORDER BY r.created_at, r.reservation_id) AS waiting_ids,
+           array_agg(r.quantity ORDER BY r.created_at, r.reservation_id) AS waiting_quantities
+    FROM inventory_reservations r
+    WHERE i.backordered > 0 AND r.inventory_id = i.inventory_id AND r.backordered) w
 WHERE i.inventory_id = ANY ($1::uuid[])
-
--- name: load_holds
-SELECT r.inventory_id, r.reservation_id, r.order_id, r.quantity, r.backordered, r.extension_id,
-       r.customer_id, extract(epoch FROM r.expires_at)::float8 AS expires_at
-FROM inventory_reservations r
-WHERE r.inventory_id = ANY ($1::uuid[]) AND r.status = 'active'
-
--- name: load_waiting
--- Who waits for stock, also of confirmed orders, in the order they came.
-SELECT r.inventory_id, r.reservation_id, r.quantity
-FROM inventory_reservations r
-WHERE r.inventory_id = ANY ($1::uuid[]) AND r.backordered
-ORDER BY r.created_at, r.reservation_id
 
 -- name: units_of
 SELECT u.variant_id, u.customer_id, u.units
