@@ -317,7 +317,7 @@ def audit(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="hot-pair or checkout.")],
+    name: Annotated[str, typer.Argument(help="hot-pair, pairs, scale, failover, owners or checkout.")],
     home: Home = None,
     port: Port = None,
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Per measured point.")] = 5.0,

@@ -184,6 +184,26 @@ BENCHMARKS: dict[str, Benchmark] = {
             summary="durable reservations/s on one pair, beside the case study's three solutions",
         ),
         Benchmark(
+            name="pairs",
+            module="benchmarks.many_pairs",
+            summary="reservations/s over 10,000 pairs, Zipf 1.0, beside batched SQL",
+        ),
+        Benchmark(
+            name="scale",
+            module="benchmarks.scale",
+            summary="cost per reservation and memory per pair, from 10 to 1,000,000 pairs",
+        ),
+        Benchmark(
+            name="failover",
+            module="benchmarks.failover",
+            summary="from kill -9 (and SIGSTOP) of an owner to its successor's first answer",
+        ),
+        Benchmark(
+            name="owners",
+            module="benchmarks.many_owners",
+            summary="50 dedicated owners on one machine, all selling at once",
+        ),
+        Benchmark(
             name="checkout",
             module="benchmarks.checkout",
             summary="confirmed orders/s over HTTP, one hot SKU and a Zipf mix",
@@ -250,7 +270,9 @@ class Measured:
         }
 
 
-class _Tally:
+class Tally:
+    """What one closed loop counted; times on `time.perf_counter`, which all processes share."""
+
     def __init__(self, *, stock: int, opens_at: float, closes_at: float) -> None:
         self.stock = stock
         self.opens_at = opens_at
@@ -259,6 +281,7 @@ class _Tally:
         self.latencies = LatencyHistogram()
 
     def answered(self, accepted: bool, started_at: float, now: float) -> None:
+        """One call under way has come back."""
         self.in_flight -= 1
         if accepted:
             self.accepted += 1
@@ -286,9 +309,27 @@ async def closed_loop(
     start. An error of any call ends the run and is raised.
     """
     opens_at = time.perf_counter() + warm_up_s
-    tally = _Tally(stock=stock, opens_at=opens_at, closes_at=opens_at + seconds)
+    tally = Tally(stock=stock, opens_at=opens_at, closes_at=opens_at + seconds)
+    await call_until_closed(reserve, tally, concurrency, pause_after_refusal_s)
+    return Measured(
+        accepted=tally.accepted,
+        refused=tally.refused,
+        durable_per_second=tally.latencies.count / seconds,
+        p50_ms=tally.latencies.quantile(0.5),
+        p99_ms=tally.latencies.quantile(0.99),
+        false_refusals=tally.false_refusals,
+    )
 
-    async def call_until_closed() -> None:
+
+async def call_until_closed(
+    reserve: Callable[[], Awaitable[bool]],
+    tally: Tally,
+    concurrency: int,
+    pause_after_refusal_s: float = PAUSE_AFTER_REFUSAL_S,
+) -> None:
+    """`concurrency` callers, one call after the other, until the tally's window closes."""
+
+    async def call() -> None:
         while (started_at := time.perf_counter()) < tally.closes_at:
             tally.in_flight += 1
             accepted = await reserve()
@@ -298,15 +339,7 @@ async def closed_loop(
 
     async with asyncio.TaskGroup() as callers:
         for _ in range(concurrency):
-            callers.create_task(call_until_closed())
-    return Measured(
-        accepted=tally.accepted,
-        refused=tally.refused,
-        durable_per_second=tally.latencies.count / seconds,
-        p50_ms=tally.latencies.quantile(0.5),
-        p99_ms=tally.latencies.quantile(0.99),
-        false_refusals=tally.false_refusals,
-    )
+            callers.create_task(call())
 
 
 def render(result: BenchResult) -> rich.table.Table:

@@ -1,28 +1,40 @@
 """Durable reservations per second on one pair: the owner actor beside the case study's solutions.
 
 All on the same embedded Postgres and Redis, in one run, in alternation: at each concurrency
-first ours, then each peer. Ours goes the whole way: caller → stock client → Ray actor call →
-owner → one transaction per turn → answer.
+first ours, then each peer. Ours goes the whole way: caller → stock client → stream → owner →
+one transaction per turn → answer. First with the callers in this process, then in processes of
+their own, where ours and each peer get the number of processes (and the peers that of
+connections) with which they are fastest.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import asyncio
+import functools
+import itertools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import ray
-import uuid_utils
 import uvloop
 
-from actors.ray_runtime import NAMESPACE, ray_transport, start_owners
+from actors.ray_runtime import ray_transport
 from actors.routing import Routing
 from actors.stock_client import StockClient
+from benchmarks.callers import CallerProcesses, caller_processes
+from benchmarks.engine import (
+    SOLD,
+    OwnersTarget,
+    addresses,
+    engine,
+    fill,
+    measure_owners,
+    pair_id,
+    rate,
+    reserving,
+    start_pool,
+)
 from benchmarks.figures import (
     BenchOptions,
     BenchResult,
@@ -32,68 +44,56 @@ from benchmarks.figures import (
     closed_loop,
     machine_facts,
 )
-from benchmarks.seed_solutions import REFERENCES, SEED_SOLUTIONS, measure, open_peers
-from domain.catalog import Product, Variant
+from benchmarks.seed_solutions import (
+    REFERENCES,
+    SEED_SOLUTIONS,
+    SeedTarget,
+    measure,
+    open_peers,
+    verify,
+)
 from domain.owners import pool_names
-from domain.stock import Reserve, ReserveStatus
-from serve_apps.composition import build_owner, open_parts
+from serve_apps.composition import open_parts
 from serve_apps.settings import Settings
-from serve_apps.shop_process import add_products, audit_shop
-from serve_apps.supervisor import RAY_ENVIRONMENT, hold, servers
-from sim.catalog import WAREHOUSES
-from storage.embedded import socket_folder
+from serve_apps.shop_process import audit_shop
 
 CONCURRENCIES = (1, 16, 64, 256)
 QUICK_CONCURRENCIES = (64,)
+CALLERS_ELSEWHERE = (256, 512, 1_024)
+QUICK_CALLERS_ELSEWHERE = (256,)
+PROCESSES = (1, 2, 4)
+QUICK_PROCESSES = (2,)
+PEER_LAYOUTS = ((1, 3), (2, 1), (2, 2), (4, 1))
+"""(processes, connections of each) that the peers choose from; three connections from one
+process served them best of 2 to 64."""
+QUICK_PEER_LAYOUTS = ((1, 3), (2, 1))
 STOCK = 100_000_000
 PEER_STOCK = 1_000_000
-TTL_S = 3_600.0
 OWNER = pool_names(1)
-_FIND = "SELECT inventory_id FROM inventory JOIN product_variants USING (variant_id) WHERE sku = $1"
-_SOLD = "SELECT count(*), coalesce(sum(quantity), 0) FROM inventory_reservations"
+OURS = "stock owner, group commit"
 
 
 def run(options: BenchOptions) -> BenchResult:
     """Measure every concurrency; raises if a figure does not agree with Postgres."""
-    shutil.rmtree(options.home, ignore_errors=True)
-    settings = Settings(home=options.home, database_url="", redis_url="", stock_owners=1)
-    with hold(options.home), servers(settings) as (filled, _), _ray(filled):
-        return uvloop.run(_measure_all(filled, options))
+    with engine(options) as settings, caller_processes() as group:
+        start_pool(settings, 1)
+        return uvloop.run(_measure_all(settings, options, group))
 
 
-@contextmanager
-def _ray(settings: Settings) -> Iterator[None]:
-    """Ray with one owner, on the settings' databases."""
-    values = {"home": str(settings.home.resolve()), "stock_owners": "1"}
-    values |= {"database_url": settings.database_url, "redis_url": settings.redis_url}
-    environment = {f"DOORBUSTER_{name.upper()}": value for name, value in values.items()}
-    os.environ.update(RAY_ENVIRONMENT | environment)
-    ray.init(
-        address="local",
-        namespace=NAMESPACE,
-        include_dashboard=False,
-        log_to_driver=False,
-        _temp_dir=str(socket_folder(settings.home) / "r"),
-    )
-    try:
-        start_owners(OWNER, build_owner, settings.stream_key())
-        yield
-    finally:
-        ray.shutdown()
-
-
-async def _measure_all(settings: Settings, options: BenchOptions) -> BenchResult:
+async def _measure_all(
+    settings: Settings, options: BenchOptions, group: CallerProcesses
+) -> BenchResult:
     async with (
         open_parts(settings, "bench") as parts,
         open_peers(settings.database_url, settings.redis_url) as (pool, redis),
     ):
-        pair = await _stock_one_pair(parts)
+        await fill(parts.pool, 0, 1, stock=STOCK)
         transport = ray_transport(settings.stream_key())
         client = StockClient(transport, Routing(OWNER), monotonic=time.monotonic)
         tables: list[Table] = []
         for concurrency in QUICK_CONCURRENCIES if options.quick else CONCURRENCIES:
-            ours = await _ours(client, pair, parts.pool, concurrency, options.seconds)
-            figures = [_figure("stock owner, group commit", ours, None)]
+            ours = await _ours(client, parts.pool, concurrency, options.seconds)
+            figures = [rate(OURS, ours)]
             for kind in (*SEED_SOLUTIONS, *REFERENCES):
                 solution = kind(pool, redis)
                 seen = await measure(
@@ -101,66 +101,110 @@ async def _measure_all(settings: Settings, options: BenchOptions) -> BenchResult
                 )
                 await solution.clear()
                 reference = kind in REFERENCES
-                figures.append(_figure(solution.name, seen, figures[0].name, reference=reference))
-            tables.append(Table(title=f"{concurrency} callers", figures=tuple(figures)))
+                figures.append(rate(solution.name, seen, OURS, reference=reference))
+            title = f"{concurrency} callers in one process"
+            tables.append(Table(title=title, figures=tuple(figures)))
+        for concurrency in QUICK_CALLERS_ELSEWHERE if options.quick else CALLERS_ELSEWHERE:
+            figures = [await _ours_elsewhere(group, settings, parts.pool, concurrency, options)]
+            for kind in (*SEED_SOLUTIONS, *REFERENCES):
+                solution = kind(pool, redis)
+                figures.append(
+                    await _peer_elsewhere(group, settings, solution, concurrency, options)
+                )
+            title = f"{concurrency} callers in other processes"
+            tables.append(Table(title=title, figures=tuple(figures)))
         report = await audit_shop(parts, settle=False)
         return BenchResult(
             name="hot-pair",
             machine=await machine_facts(parts.pool),
             date=datetime.now(UTC),
-            parameters={"seconds": options.seconds, "warehouses": len(WAREHOUSES), "quantity": 1},
+            parameters={"seconds": options.seconds, "quantity": 1},
             tables=tuple(tables),
             notes=(
                 "each figure counts reservations that were committed before they were answered",
+                "callers in other processes: each figure is the best of several numbers of"
+                " processes, and for the peers of connections",
             ),
             audit=report.as_json(),
         )
 
 
-def _figure(name: str, seen: Measured, peer_of: str | None, *, reference: bool = False) -> Figure:
-    return Figure(
-        name=name,
-        value=seen.durable_per_second,
-        unit="reservations/s",
-        peer_of=peer_of,
-        reference=reference,
-        details=seen.details(),
-    )
-
-
-async def _stock_one_pair(parts: Any) -> bytes:
-    variant = Variant(sku="HOT-PAIR", price_minor=100, stock={WAREHOUSES[0].code: STOCK})
-    product = Product(
-        handle="hot-pair",
-        name="Hot pair",
-        description="",
-        category="Benchmark",
-        seller="Doorbuster",
-        tags=(),
-        variants=(variant,),
-    )
-    await add_products(parts, [product])
-    return (await parts.pool.fetchval(_FIND, variant.sku)).bytes
-
-
 async def _ours(
-    client: StockClient, pair: bytes, pool: asyncpg.Pool, concurrency: int, seconds: float
+    client: StockClient, pool: asyncpg.Pool, concurrency: int, seconds: float
 ) -> Measured:
-    """Our rate; AssertionError if Postgres holds anything but what was answered."""
-    before = await pool.fetchrow(_SOLD)
-    fresh = uuid_utils.uuid7
-
-    async def reserve() -> bool:
-        request = Reserve(fresh().bytes, fresh().bytes, pair, 1, TTL_S)
-        return (await client.submit(request)).status == ReserveStatus.HELD
-
+    """Our rate; RuntimeError if Postgres holds anything but what was answered."""
+    before = await pool.fetchval(SOLD)
+    reserve = reserving(client, itertools.repeat(pair_id(0)))
     measured = await closed_loop(reserve, concurrency=concurrency, seconds=seconds, stock=STOCK)
-    after = await pool.fetchrow(_SOLD)
-    assert before is not None
-    assert after is not None
-    written = after[0] - before[0]
+    written = await pool.fetchval(SOLD) - before
     if written != measured.accepted or not written:
         raise RuntimeError(
             f"{measured.accepted} reservations were answered, {written} are in Postgres"
         )
     return measured
+
+
+async def _ours_elsewhere(
+    group: CallerProcesses,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    concurrency: int,
+    options: BenchOptions,
+) -> Figure:
+    """The best of several numbers of processes."""
+    target = OwnersTarget(where=await addresses(OWNER), key=settings.stream_key())
+    found: list[Figure] = []
+    for processes in QUICK_PROCESSES if options.quick else PROCESSES:
+        seen = await measure_owners(
+            group,
+            pool,
+            target,
+            processes=processes,
+            concurrency=concurrency,
+            seconds=options.seconds,
+            stock=STOCK,
+        )
+        found.append(rate(OURS, seen, processes=processes))
+    return max(found, key=lambda figure: figure.value)
+
+
+async def _peer_elsewhere(
+    group: CallerProcesses,
+    settings: Settings,
+    solution: Any,
+    concurrency: int,
+    options: BenchOptions,
+) -> Figure:
+    """The best of the layouts."""
+    kind = type(solution)
+    found: list[Figure] = []
+    for processes, connections in QUICK_PEER_LAYOUTS if options.quick else PEER_LAYOUTS:
+        target = SeedTarget(
+            kind=kind,
+            database_url=settings.database_url,
+            redis_url=settings.redis_url,
+            connections=connections,
+        )
+        await solution.prepare(PEER_STOCK)
+        work = functools.partial(
+            group.measure,
+            target,
+            processes=processes,
+            callers=concurrency,
+            seconds=options.seconds,
+            stock=PEER_STOCK,
+        )
+        seen = await asyncio.to_thread(work)
+        await verify(solution, seen.accepted, PEER_STOCK)
+        await solution.clear()
+        found.append(
+            rate(
+                solution.name,
+                seen,
+                OURS,
+                reference=kind in REFERENCES,
+                processes=processes,
+                connections=processes * connections,
+            )
+        )
+    return max(found, key=lambda figure: figure.value)

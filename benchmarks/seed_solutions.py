@@ -15,13 +15,15 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import asyncpg
 from redis.asyncio import Redis
 
+from benchmarks import callers
 from benchmarks.figures import Measured, closed_loop
 
 PRODUCT_ID = UUID("5eed0000-0000-4000-8000-000000000001")
@@ -156,6 +158,30 @@ _ONE_ROW_INSERTED = "INSERT 0 1"
 
 class AccountingError(RuntimeError):
     """A peer's table does not hold exactly what the peer told its callers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedTarget:
+    """A peer for callers in processes of their own; `connections` of each process."""
+
+    kind: type[_OnPostgres]
+    database_url: str
+    redis_url: str
+    connections: int
+
+    def open(self, process: int) -> AbstractAsyncContextManager[callers.Reserve]:
+        """Prepare the peer's tables before."""
+        del process
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[callers.Reserve]:
+        async with open_peers(self.database_url, self.redis_url, connections=self.connections) as (
+            pool,
+            redis,
+        ):
+            solution = cast("SeedSolution", self.kind(pool, redis))
+            yield lambda: solution.reserve(PRODUCT_ID, 1, uuid.uuid4())
 
 
 class SeedSolution(Protocol):
@@ -398,14 +424,19 @@ async def measure(
         seconds=seconds,
         stock=stock,
     )
+    await verify(solution, measured.accepted, stock)
+    return measured
+
+
+async def verify(solution: SeedSolution, accepted: int, stock: int) -> None:
+    """Raises what `measure` raises unless Postgres holds exactly what was told."""
     sold, left = await solution.sold(), await solution.left()
-    if sold != measured.accepted or sold + left != stock:
+    if sold != accepted or sold + left != stock:
         raise AccountingError(
-            f"{solution.name} accepted {measured.accepted} of {stock} units, but Postgres holds"
+            f"{solution.name} accepted {accepted} of {stock} units, but Postgres holds"
             f" {sold} sold and {left} left; do not use this figure"
         )
     if left == 0:
         raise ValueError(
             f"{solution.name} sold all {stock} units before the time was over; measure with more"
         )
-    return measured

@@ -1,0 +1,201 @@
+"""What a reservation costs, and what a pair takes of memory, from 10 to 1,000,000 pairs.
+
+One owner; before each size the table grows to it and the owner begins anew. First every pair is
+loaded, which is timed apart; then callers reserve, each time of a pair drawn evenly from all. At
+the largest size once more with an owner that may keep a fifth of the pairs, so that most
+requests load their pair first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import psutil
+import uvloop
+
+from actors.ray_runtime import ray_transport
+from actors.routing import Routing
+from actors.stock_client import StockClient, StockClientConfig
+from actors.stock_owner import OwnerConfig
+from benchmarks.callers import CallerProcesses, caller_processes
+from benchmarks.engine import (
+    OwnersTarget,
+    addresses,
+    engine,
+    fill,
+    measure_owners,
+    owner_pids,
+    pair_id,
+    start_pool,
+    stop_pool,
+)
+from benchmarks.figures import BenchOptions, BenchResult, Figure, Measured, Table, machine_facts
+from domain.owners import pool_names
+from domain.stock import Load, PairStatus
+from serve_apps.composition import Parts, open_parts
+from serve_apps.settings import Settings
+from serve_apps.shop_process import audit_shop
+
+SIZES = (10, 1_000, 100_000, 1_000_000)
+QUICK_SIZES = (10, 1_000, 10_000)
+CALLERS = ((16, 1), (256, 2))
+"""(callers, processes)."""
+KEPT_PART = 5
+"""The bounded owner keeps one pair in so many."""
+OWNER = pool_names(1)
+_LOADS_AT_ONCE = 1_000
+_LOAD_TIMEOUT_S = 60.0
+_SETTLE_EVERY_S = 0.5
+_SETTLED_WITHIN = 0.01
+_SETTLE_TRIES_MAX = 20
+
+
+class Touched(NamedTuple):
+    """What came of loading every pair."""
+
+    seconds: float
+    bytes_before: int
+    bytes_after: int
+
+
+def run(options: BenchOptions) -> BenchResult:
+    """Measure every size; raises if a figure does not agree with Postgres."""
+    with engine(options) as settings, caller_processes(2) as group:
+        return uvloop.run(_measure_all(settings, options, group))
+
+
+async def _measure_all(
+    settings: Settings, options: BenchOptions, group: CallerProcesses
+) -> BenchResult:
+    sizes = QUICK_SIZES if options.quick else SIZES
+    costs: dict[int, list[Figure]] = {callers: [] for callers, _ in CALLERS}
+    memory: list[Figure] = []
+    loading: list[Figure] = []
+    async with open_parts(settings, "bench") as parts:
+        filled = 0
+        for size, kept in [
+            *((size, 2 * size) for size in sizes),
+            (sizes[-1], sizes[-1] // KEPT_PART),
+        ]:
+            await fill(parts.pool, filled, size)
+            filled = size
+            bounded = kept < size
+            name = f"{size:,} pairs" + (f", {kept:,} kept" if bounded else "")
+            await asyncio.to_thread(start_pool, settings, 1, OwnerConfig(pairs_max=kept))
+            touched = await _touch(settings, parts, size)
+            memory.append(_memory(name, touched, min(size, kept)))
+            loading.append(
+                Figure(
+                    name=name, value=touched.seconds / size * 1e6, unit="µs/pair", better="lower"
+                )
+            )
+            target = OwnersTarget(
+                where=await addresses(OWNER), key=settings.stream_key(), pairs=size
+            )
+            for callers, processes in CALLERS:
+                seen = await measure_owners(
+                    group,
+                    parts.pool,
+                    target,
+                    processes=processes,
+                    concurrency=callers,
+                    seconds=options.seconds,
+                )
+                after = await _resident(parts)
+                costs[callers].append(_cost(name, seen, costs[callers], touched.bytes_after, after))
+            await stop_pool(settings, parts.pool, 1)
+        report = await audit_shop(parts, settle=False)
+        facts = await machine_facts(parts.pool)
+    tables = [
+        Table(title=f"one reservation, {callers} callers", figures=tuple(costs[callers]))
+        for callers, _ in CALLERS
+    ]
+    tables.append(Table(title="loading a pair", figures=tuple(loading)))
+    tables.append(Table(title="memory of the owner's process per pair", figures=tuple(memory)))
+    return BenchResult(
+        name="scale",
+        machine=facts,
+        date=datetime.now(UTC),
+        parameters={"seconds": options.seconds, "sizes": list(sizes), "quantity": 1},
+        tables=tuple(tables),
+        notes=(
+            "a ratio is the cost at that size ÷ the cost at the smallest; pairs are warm",
+            "where only some pairs are kept, most requests load theirs first",
+            "bytes per pair are the growth of the process while it loaded all of them",
+        ),
+        audit=report.as_json(),
+    )
+
+
+async def _touch(settings: Settings, parts: Parts, size: int) -> Touched:
+    """Let the owner load every pair."""
+    client = StockClient(
+        ray_transport(settings.stream_key()),
+        Routing(OWNER),
+        monotonic=time.monotonic,
+        config=StockClientConfig(call_timeout_s=_LOAD_TIMEOUT_S, deadline_s=_LOAD_TIMEOUT_S),
+    )
+    await addresses(OWNER)
+    before = await _settled(parts)
+    began = time.perf_counter()
+    for begin in range(0, size, _LOADS_AT_ONCE):
+        numbers = range(begin, min(size, begin + _LOADS_AT_ONCE))
+        answers = await client.ask([Load(pair_id(number)) for number in numbers])
+        if any(answer.status != PairStatus.DONE for answer in answers):
+            raise RuntimeError(f"pairs {numbers} were not loaded: {answers[0]}")
+    seconds = time.perf_counter() - began
+    return Touched(seconds, before, await _settled(parts))
+
+
+async def _resident(parts: Parts) -> int:
+    """Bytes of the owner's process in memory."""
+    return psutil.Process((await owner_pids(parts.pool))[OWNER[0]]).memory_info().rss
+
+
+async def _settled(parts: Parts) -> int:
+    """The same, once it stays what it is: what was loaded is still being published."""
+    last = await _resident(parts)
+    for _ in range(_SETTLE_TRIES_MAX):
+        await asyncio.sleep(_SETTLE_EVERY_S)
+        now = await _resident(parts)
+        if abs(now - last) <= _SETTLED_WITHIN * last:
+            return now
+        last = now
+    return last
+
+
+def _memory(name: str, touched: Touched, kept: int) -> Figure:
+    grown = touched.bytes_after - touched.bytes_before
+    return Figure(
+        name=name,
+        value=max(grown, 0) / kept,
+        unit="bytes/pair",
+        better="lower",
+        details={
+            "empty_MiB": touched.bytes_before / 2**20,
+            "loaded_MiB": touched.bytes_after / 2**20,
+        },
+    )
+
+
+def _cost(name: str, seen: Measured, before: list[Figure], loaded: int, after: int) -> Figure:
+    """A size's cost, beside that of the smallest."""
+    return Figure(
+        name=name,
+        value=1e6 / seen.durable_per_second,
+        unit="µs/reservation",
+        better="lower",
+        peer_of=before[0].name if before else None,
+        reference=True,
+        details={
+            "per_s": seen.durable_per_second,
+            "p50_ms": seen.p50_ms,
+            "p99_ms": seen.p99_ms,
+            "refused": seen.refused,
+            "loaded_MiB": loaded / 2**20,
+            "sold_MiB": after / 2**20,
+        },
+    )
