@@ -25,7 +25,8 @@ class Coalescer(Generic[Item, Result]):
     At most `in_flight_max` batches of at most `batch_max` items are away at once, and at most
     `queue_max` items wait; beyond that `submit` raises Overloaded at once. `work` must end by
     itself: it carries the timeouts. What it answers with None is `elsewhere`'s to answer, which
-    gets the item and its future.
+    gets the item and its future. While a batch is away, another leaves only with `another_from`
+    items or more: small ones would make batches smaller, not faster.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Coalescer(Generic[Item, Result]):
         batch_max: int = 256,
         queue_max: int = 10_000,
         in_flight_max: int = 1,
+        another_from: int = 1,
         spacing_s: float = 0.0,
     ) -> None:
         self._work = work
@@ -43,6 +45,7 @@ class Coalescer(Generic[Item, Result]):
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._in_flight_max = in_flight_max
+        self._another_from = another_from
         self._spacing_s = spacing_s
         self._next_start = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
@@ -66,8 +69,15 @@ class Coalescer(Generic[Item, Result]):
             raise Overloaded(f"{len(self._waiting)} requests wait already; try again shortly")
         loop = asyncio.get_running_loop()
         self._waiting.append((item, future))
-        if not self._flush_planned and len(self._tasks) < self._in_flight_max:
+        if not self._flush_planned and self._may_leave:
             self._plan_flush(loop)
+
+    @property
+    def _may_leave(self) -> bool:
+        away = len(self._tasks)
+        return away < self._in_flight_max and (
+            not away or len(self._waiting) >= self._another_from
+        )
 
     def _plan_flush(self, loop: asyncio.AbstractEventLoop) -> None:
         self._flush_planned = True
@@ -79,7 +89,7 @@ class Coalescer(Generic[Item, Result]):
     def _flush(self) -> None:
         self._flush_planned = False
         loop = asyncio.get_running_loop()
-        while self._waiting and len(self._tasks) < self._in_flight_max:
+        while self._waiting and self._may_leave:
             if self._spacing_s:
                 now = loop.time()
                 if now < self._next_start:

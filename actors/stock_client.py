@@ -43,8 +43,10 @@ class StockClientConfig:
 
     batch_max: int = 1_024
     """Requests in one call."""
-    calls_in_flight_max: int = 1
-    """Calls under way to one owner; more make turns smaller, not faster (docs/benchmarks.md)."""
+    calls_in_flight_max: int = 2
+    """Calls under way to one owner: while one is being committed the next is on its way."""
+    second_call_from: int = 64
+    """Requests that a further call carries at least; fewer wait for the first to return."""
     batch_spacing_s: float = 0.0
     """Least time between two calls to one owner (see Coalescer)."""
     queue_max: int = 20_000
@@ -121,6 +123,7 @@ class StockClient:
             batch_max=self._config.batch_max,
             queue_max=self._config.queue_max,
             in_flight_max=self._config.calls_in_flight_max,
+            another_from=self._config.second_call_from,
             spacing_s=self._config.batch_spacing_s,
         )
         return lane

@@ -97,7 +97,7 @@ class Parts:
         """A client of the owners' pool."""
         routing = Routing(pool_names(self.settings.stock_owners))
         transport = transport or ray_transport(self.settings.stream_key())
-        config = StockClientConfig(calls_in_flight_max=1, batch_spacing_s=self._spacing_s)
+        config = StockClientConfig(batch_spacing_s=self._spacing_s)
         return StockClient(transport, routing, monotonic=time.monotonic, config=config)
 
     def saga(self, stock: StockClient) -> Checkout:

@@ -117,3 +117,36 @@ async def test_spacing_makes_batches_grow_instead_of_their_number() -> None:
     assert work.batches == [[1]]
     assert await asyncio.gather(first, second) == [4, 6]
     assert work.batches == [[1], [2, 3]]
+
+
+async def test_while_a_batch_is_away_only_a_large_one_follows() -> None:
+    batches: list[list[int]] = []
+    back = asyncio.Event()
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        await back.wait()
+        return items
+
+    lane = Coalescer(work, in_flight_max=2, another_from=3)
+    futures = [lane.submit(0)]
+    await asyncio.sleep(0)
+    futures += [lane.submit(number) for number in (1, 2)]
+    await asyncio.sleep(0)
+    assert batches == [[0]]
+    futures.append(lane.submit(3))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert batches == [[0], [1, 2, 3]]
+    futures.append(lane.submit(4))
+    back.set()
+    assert [await future for future in futures] == [0, 1, 2, 3, 4]
+
+
+async def test_what_is_not_answered_here_goes_elsewhere_with_its_future() -> None:
+    async def work(items: list[int]) -> list[int | None]:
+        return [None if item == 1 else item for item in items]
+
+    lane = Coalescer(work, elsewhere=lambda item, future: future.set_result(item * 10))
+    futures = [lane.submit(number) for number in range(3)]
+    assert [await future for future in futures] == [0, 10, 2]
