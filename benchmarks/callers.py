@@ -12,7 +12,7 @@ import ctypes
 import multiprocessing
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -70,14 +70,14 @@ class CallerProcesses:
 
     def __init__(self, size: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._processes: list[Any] = []
-        self._pipes: list[Connection] = []
+        self.processes: list[Any] = []  # multiprocessing's
+        self._pipes: list[Any] = []
         for _ in range(size):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs,), daemon=True)
             process.start()
             theirs.close()
-            self._processes.append(process)
+            self.processes.append(process)
             self._pipes.append(ours)
 
     def measure(
@@ -114,7 +114,7 @@ class CallerProcesses:
         """End every process."""
         for pipe in self._pipes:
             pipe.close()
-        for process in self._processes:
+        for process in self.processes:
             process.kill()
             process.join()
 
@@ -148,7 +148,7 @@ def merge(seen: Sequence[Seen], callers: int, seconds: float, stock: int) -> Mea
     )
 
 
-def _receive(pipe: Connection, timeout_s: float) -> Any:
+def _receive(pipe: Any, timeout_s: float) -> Any:
     try:
         if not pipe.poll(timeout_s):
             raise CallerFailedError(f"a process of callers said nothing for {timeout_s} s")
@@ -186,9 +186,3 @@ async def _run(load: Load, pipe: Connection) -> Seen:
             pass  # less than _LEAD_S; a timer would wake each process at another moment
         await call_until_closed(reserve, tally, load.callers)
     return Seen(accepted=tally.accepted, refused=tally.refused, latencies=tally.latencies.to_list())
-
-
-@contextlib.asynccontextmanager
-async def nothing_to_close(reserve: Reserve) -> AsyncIterator[Reserve]:
-    """A target's `open` that has nothing to close."""
-    yield reserve

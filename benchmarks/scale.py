@@ -45,6 +45,8 @@ CALLERS = ((16, 1), (256, 2))
 """(callers, processes)."""
 KEPT_PART = 5
 """The bounded owner keeps one pair in so many."""
+MEMORY_FROM = 10_000
+"""Pairs from which on what they take shows beside what the process takes anyway."""
 OWNER = pool_names(1)
 _LOADS_AT_ONCE = 1_000
 _LOAD_TIMEOUT_S = 60.0
@@ -86,7 +88,8 @@ async def _measure_all(
             name = f"{size:,} pairs" + (f", {kept:,} kept" if bounded else "")
             await asyncio.to_thread(start_pool, settings, 1, OwnerConfig(pairs_max=kept))
             touched = await _touch(settings, parts, size)
-            memory.append(_memory(name, touched, min(size, kept)))
+            if size >= MEMORY_FROM:
+                memory.append(_memory(name, touched, min(size, kept)))
             loading.append(
                 Figure(
                     name=name, value=touched.seconds / size * 1e6, unit="µs/pair", better="lower"
@@ -124,7 +127,7 @@ async def _measure_all(
         notes=(
             "a ratio is the cost at that size ÷ the cost at the smallest; pairs are warm",
             "where only some pairs are kept, most requests load theirs first",
-            "bytes per pair are the growth of the process while it loaded all of them",
+            "bytes per pair are the growth of the process while it loaded all of them, by the pairs kept",
         ),
         audit=report.as_json(),
     )
@@ -172,7 +175,7 @@ def _memory(name: str, touched: Touched, kept: int) -> Figure:
     return Figure(
         name=name,
         value=max(grown, 0) / kept,
-        unit="bytes/pair",
+        unit="bytes/pair kept",
         better="lower",
         details={
             "empty_MiB": touched.bytes_before / 2**20,
