@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -69,13 +70,31 @@ def run(options: BenchOptions) -> BenchResult:
         return uvloop.run(_measure_all(settings, options, group))
 
 
+@dataclass(slots=True)
+class _Found:
+    """Figures by what they tell."""
+
+    costs: dict[int, list[Figure]] = field(default_factory=lambda: {one: [] for one, _ in CALLERS})
+    memory: list[Figure] = field(default_factory=list[Figure])
+    loading: list[Figure] = field(default_factory=list[Figure])
+
+    def tables(self) -> tuple[Table, ...]:
+        costs = [
+            Table(title=f"one reservation, {callers} callers", figures=tuple(figures))
+            for callers, figures in self.costs.items()
+        ]
+        return (
+            *costs,
+            Table(title="loading a pair", figures=tuple(self.loading)),
+            Table(title="memory of the owner's process per pair", figures=tuple(self.memory)),
+        )
+
+
 async def _measure_all(
     settings: Settings, options: BenchOptions, group: CallerProcesses
 ) -> BenchResult:
     sizes = QUICK_SIZES if options.quick else SIZES
-    costs: dict[int, list[Figure]] = {callers: [] for callers, _ in CALLERS}
-    memory: list[Figure] = []
-    loading: list[Figure] = []
+    found = _Found()
     async with open_parts(settings, "bench") as parts:
         filled = 0
         for size, kept in [
@@ -84,53 +103,57 @@ async def _measure_all(
         ]:
             await fill(parts.pool, filled, size)
             filled = size
-            bounded = kept < size
-            name = f"{size:,} pairs" + (f", {kept:,} kept" if bounded else "")
-            await asyncio.to_thread(start_pool, settings, 1, OwnerConfig(pairs_max=kept))
-            touched = await _touch(settings, parts, size)
-            if size >= MEMORY_FROM:
-                memory.append(_memory(name, touched, min(size, kept)))
-            loading.append(
-                Figure(
-                    name=name, value=touched.seconds / size * 1e6, unit="µs/pair", better="lower"
-                )
+            await _measure_size(
+                settings, parts, group, found, size=size, kept=kept, options=options
             )
-            target = OwnersTarget(
-                where=await addresses(OWNER), key=settings.stream_key(), pairs=size
-            )
-            for callers, processes in CALLERS:
-                seen = await measure_owners(
-                    group,
-                    parts.pool,
-                    target,
-                    processes=processes,
-                    concurrency=callers,
-                    seconds=options.seconds,
-                )
-                after = await _resident(parts)
-                costs[callers].append(_cost(name, seen, costs[callers], touched.bytes_after, after))
-            await stop_pool(settings, parts.pool, 1)
         report = await audit_shop(parts, settle=False)
-        facts = await machine_facts(parts.pool)
-    tables = [
-        Table(title=f"one reservation, {callers} callers", figures=tuple(costs[callers]))
-        for callers, _ in CALLERS
-    ]
-    tables.append(Table(title="loading a pair", figures=tuple(loading)))
-    tables.append(Table(title="memory of the owner's process per pair", figures=tuple(memory)))
-    return BenchResult(
-        name="scale",
-        machine=facts,
-        date=datetime.now(UTC),
-        parameters={"seconds": options.seconds, "sizes": list(sizes), "quantity": 1},
-        tables=tuple(tables),
-        notes=(
-            "a ratio is the cost at that size ÷ the cost at the smallest; pairs are warm",
-            "where only some pairs are kept, most requests load theirs first",
-            "bytes per pair are the growth of the process while it loaded all of them, by the pairs kept",
-        ),
-        audit=report.as_json(),
-    )
+        return BenchResult(
+            name="scale",
+            machine=await machine_facts(parts.pool),
+            date=datetime.now(UTC),
+            parameters={"seconds": options.seconds, "sizes": list(sizes), "quantity": 1},
+            tables=found.tables(),
+            notes=(
+                "a ratio is the cost at that size ÷ the cost at the smallest; pairs are warm",
+                "where only some pairs are kept, most requests load theirs first",
+                "bytes per pair are the growth of the process while it loaded all of them,"
+                " by the pairs kept",
+            ),
+            audit=report.as_json(),
+        )
+
+
+async def _measure_size(
+    settings: Settings,
+    parts: Parts,
+    group: CallerProcesses,
+    found: _Found,
+    *,
+    size: int,
+    kept: int,
+    options: BenchOptions,
+) -> None:
+    """An owner that may keep `kept` pairs, over `size` of them, from its start to its end."""
+    name = f"{size:,} pairs" + (f", {kept:,} kept" if kept < size else "")
+    await asyncio.to_thread(start_pool, settings, 1, OwnerConfig(pairs_max=kept))
+    touched = await _touch(settings, parts, size)
+    if size >= MEMORY_FROM:
+        found.memory.append(_memory(name, touched, min(size, kept)))
+    load_us = touched.seconds / size * 1e6
+    found.loading.append(Figure(name=name, value=load_us, unit="µs/pair", better="lower"))
+    target = OwnersTarget(where=await addresses(OWNER), key=settings.stream_key(), pairs=size)
+    for callers, processes in CALLERS:
+        seen = await measure_owners(
+            group,
+            parts.pool,
+            target,
+            processes=processes,
+            concurrency=callers,
+            seconds=options.seconds,
+        )
+        figures = found.costs[callers]
+        figures.append(_cost(name, seen, figures, touched.bytes_after, await _resident(parts)))
+    await stop_pool(settings, parts.pool, 1)
 
 
 async def _touch(settings: Settings, parts: Parts, size: int) -> Touched:
