@@ -40,7 +40,8 @@ EXPONENT = 1.0
 CALLERS = (256, 1_024)
 QUICK_CALLERS = (256,)
 POOLS = (1, 2)
-PROCESSES = (1, 2)
+PROCESSES = (1, 2, 4)
+QUICK_PROCESSES = (2,)
 SQL_LAYOUTS = (
     (1, 1, True),
     (1, 1, False),
@@ -48,6 +49,7 @@ SQL_LAYOUTS = (
     (1, 4, False),
     (2, 1, False),
     (2, 2, False),
+    (4, 1, False),
 )
 """(processes, connections of each, summed)."""
 QUICK_SQL_LAYOUTS = ((1, 1, True), (2, 1, False))
@@ -119,7 +121,7 @@ async def _ours(
     )
     name = "stock owner" if owners == 1 else f"pool of {owners} stock owners"
     found: list[Figure] = []
-    for processes in PROCESSES[-1:] if options.quick else PROCESSES:
+    for processes in QUICK_PROCESSES if options.quick else PROCESSES:
         seen = await measure_owners(
             group,
             pool,
