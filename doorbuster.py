@@ -317,7 +317,9 @@ def audit(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="hot-pair, pairs, scale, failover, owners or checkout.")],
+    name: Annotated[
+        str, typer.Argument(help="hot-pair, pairs, scale, failover, owners or checkout.")
+    ],
     home: Home = None,
     port: Port = None,
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Per measured point.")] = 5.0,
@@ -344,6 +346,44 @@ def bench(
         Console().print(render(result))
     if result.audit is not None and not result.audit["ok"]:
         _fail("the audit after the benchmark found violations; see --json")
+
+
+@app.command()
+def simulate(
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The first seed. [default: a fresh one, printed]")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=1_000, help="Of sale, per seed.")] = 1.0,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100_000, help="How many, from the first on.")
+    ] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes. [default: one per core]")
+    ] = None,
+    mutant: Annotated[str | None, typer.Option(help="With this thing broken.")] = None,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Try every mutant: each must be caught.")
+    ] = False,
+    json: Json = None,
+) -> None:
+    """Simulate the stock engine on a day on which everything breaks. Exit 1 on a violation.
+
+    The same seed and hours replay exactly; a failure is told as a short story.
+    """
+    from sim.simulate_screen import run_and_show
+
+    problem = run_and_show(
+        seed=seed,
+        hours=hours,
+        seeds=seeds,
+        workers=workers,
+        mutant=mutant,
+        mutants=mutants,
+        console=_errors if json == _STDOUT else Console(),
+        print_json=None if json is None else lambda document: _print_json(document, json),
+    )
+    if problem:
+        _fail(problem)
 
 
 def _json_argument(arguments: list[str]) -> list[str]:
