@@ -75,9 +75,7 @@ class Coalescer(Generic[Item, Result]):
     @property
     def _may_leave(self) -> bool:
         away = len(self._tasks)
-        return away < self._in_flight_max and (
-            not away or len(self._waiting) >= self._another_from
-        )
+        return away < self._in_flight_max and (not away or len(self._waiting) >= self._another_from)
 
     def _plan_flush(self, loop: asyncio.AbstractEventLoop) -> None:
         self._flush_planned = True

@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 class DirectoryConfig:
     """Bounds of the directory; seconds."""
 
-    ping_timeout_s: float = 2.0
+    ping_timeout_s: float = 1.0
     """An owner that does not answer in this time has missed a ping."""
     misses_max: int = 2
     """So many in a row, and it is replaced."""

@@ -150,6 +150,11 @@ class _Called(_Frames):
         self.send(self._number, payload)
         return future
 
+    def give_up(self) -> None:
+        """Expect nothing more of it."""
+        self.lost = True
+        self.close()
+
     def frame(self, number: int, payload: bytes) -> None:
         future = self.waiting.pop(number, None)
         if future is not None and not future.done():
@@ -177,7 +182,13 @@ class StreamTransport:
         connection = self._connections.get(owner)
         if connection is None or connection.lost:
             connection = await self._connect(owner)
-        return unpack_answers(await connection.call(pack_requests(requests)))
+        try:
+            return unpack_answers(await connection.call(pack_requests(requests)))
+        except asyncio.CancelledError:
+            # The caller waits no longer: who is there may never answer again, and its
+            # successor may listen elsewhere.
+            connection.give_up()
+            raise
 
     async def _connect(self, owner: str) -> _Called:
         async with self._connecting.setdefault(owner, asyncio.Lock()):

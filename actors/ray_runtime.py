@@ -26,7 +26,7 @@ CARETAKER = "caretaker"
 PING_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 60.0
 _CALLS_AT_ONCE_MAX = 1_000
-_CPUS = 0.1  # what an actor asks of the scheduler; they share the machine's cores
+_CPUS = 0.01  # what an actor asks of the scheduler: fifty and more share a machine's cores
 _log = structlog.get_logger(__name__)
 
 OwnerFactory = Callable[[str], Awaitable[StockOwner]]
