@@ -83,6 +83,8 @@ class Placements:
         `now` in seconds of a monotonic clock; `heat` in requests per second by pair; `dedicated`
         has the owner of each pair that has one of its own now.
         """
+        # Who comes back later, after its owner was lost, say, is not as cool as it was then.
+        self._cool_since = {p: at for p, at in self._cool_since.items() if p in dedicated}
         wished = {wish.inventory_id: wish.place for wish in wishes}
         demote = tuple(
             pair for pair in dedicated if self._shall_go(pair, now, heat.get(pair, 0.0), wished)
