@@ -190,6 +190,17 @@ class StreamTransport:
             connection.give_up()
             raise
 
+    def close(self) -> None:
+        """End the connections; who still waits for an answer hears Unavailable."""
+        connections, self._connections = self._connections, {}
+        for connection in connections.values():
+            connection.give_up()
+
+    def close(self) -> None:
+        """End all connections."""
+        for connection in self._connections.values():
+            connection.give_up()
+
     async def _connect(self, owner: str) -> _Called:
         async with self._connecting.setdefault(owner, asyncio.Lock()):
             connection = self._connections.get(owner)

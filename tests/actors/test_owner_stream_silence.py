@@ -36,7 +36,10 @@ async def test_a_silent_connection_is_given_up_with_the_call() -> None:
         async with asyncio.timeout(0.05):
             await transport.call("pool-0", [Load(b"p" * 16)])
     assert await transport.call("pool-0", [Load(b"p" * 16)]) == [(0, 7)]
+    transport.close()
     for writer in taken:
         writer.close()
+        await writer.wait_closed()
     successor.stop()
     silent.close()
+    await silent.wait_closed()
