@@ -39,12 +39,15 @@ from serve_apps.checkout_metrics import CheckoutMetrics, report_for_ever
 from serve_apps.fraud_app import build_fraud_app
 from serve_apps.http import HotApp, new_app
 from serve_apps.identity import Identities
+from serve_apps.live_app import add_live_routes
+from serve_apps.live_feed import LiveConfig, LiveFeed
 from serve_apps.overview import Overview
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
 from sim.provider import SimulatedProvider
-from storage.availability import AvailabilityBoard
+from storage.availability import AvailabilityBoard, AvailabilityReader, StockNumbers
+from storage.availability_stream import ChangeStream
 from storage.carts import CartRepository
 from storage.catalog import CatalogRepository
 from storage.metrics_board import RedisMetricsBoard, RedisMetricsReader
@@ -341,8 +344,23 @@ def fraud_app(settings: Settings | None = None) -> HotApp:
     return app
 
 
+@contextlib.asynccontextmanager
+async def _live_feed(parts: Parts) -> AsyncIterator[LiveFeed]:
+    numbers = StockNumbers(lambda pairs: parts.catalog.availability(inventory_ids=pairs))
+    async with _shelf(parts) as shelf:
+        feed = LiveFeed(
+            changes=ChangeStream(parts.redis),
+            availability=AvailabilityReader(parts.availability, numbers),
+            shelf=shelf,
+            monotonic=time.monotonic,
+            config=LiveConfig(subscribers_max=parts.settings.live_subscribers_max),
+        )
+        async with feed.running():
+            yield feed
+
+
 def site_app(settings: Settings | None = None) -> HotApp:
-    """Pages, pictures, health, the API's description and the operators' figures."""
+    """Pages, pictures, live availability, health, the API's description, the operators' figures."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -353,11 +371,12 @@ def site_app(settings: Settings | None = None) -> HotApp:
             overview = Overview(parts.pool, parts.metrics, parts.orders)
             owners = pool_names(own.stock_owners)
             app.state.site = SiteService(parts.pool, parts.redis, parts.metrics, overview, owners)
-            async with _reporting(parts, "site"):
+            async with _live_feed(parts) as app.state.live, _reporting(parts, "site"):
                 yield
 
     app = new_app("Doorbuster", lifespan=lifespan)
     described = (catalog_app(), cart_app(), checkout_app(), build_fraud_app())
     add_catalog_routes(app, lambda request: request.app.state.catalog)
+    add_live_routes(app, lambda connection: connection.app.state.live)
     add_site_routes(app, described)
     return app

@@ -93,8 +93,10 @@ def fraud(_args: dict[str, str] | None = None) -> serve.Application:
 
 
 def site(_args: dict[str, str] | None = None) -> serve.Application:
-    """Pages, health and figures."""
-    return _application("site", composition.site_app, replicas=1)
+    """Pages, live availability, health and figures."""
+    # Who listens stays: that must not take the places of those who ask for a page.
+    in_flight_max = IN_FLIGHT_MAX + Settings().live_subscribers_max
+    return _application("site", composition.site_app, replicas=1, in_flight_max=in_flight_max)
 
 
 APPLICATIONS: dict[str, Callable[[], serve.Application]] = {

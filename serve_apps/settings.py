@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     fraud_replicas: Positive = 1
     checkout_in_flight_max: Positive = 2_048
     """Checkouts one replica works on at once; beyond it shoppers are told to come back."""
+    live_subscribers_max: Annotated[int, Field(ge=0, le=20_000)] = 1_000
+    """Open pages and programs that may follow availability as it changes; 0: none."""
     stalled_after_s: Annotated[float, Field(gt=0)] = 15.0
     """Age in seconds at which recovery takes over a pending order."""
     orphaned_after_s: Annotated[float, Field(gt=0)] = 30.0

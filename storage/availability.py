@@ -14,7 +14,13 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from domain.ports import Unavailable
+from storage.availability_stream import append_changes
+
 READ_TIMEOUT_S = 0.15
+READ_NOW_TIMEOUT_S = 1.0
+READ_NOW_MAX = 1_000
+"""Variants in one command of `read_now`."""
 PUBLISH_TIMEOUT_S = 1.0
 LOAD_TIMEOUT_S = 1.0
 PAUSE_S = 1.0
@@ -77,7 +83,8 @@ class AvailabilityBoard:
     async def publish(self, available: Mapping[tuple[bytes, bytes], int]) -> None:
         """Units by (variant_id, inventory_id), as 16 bytes each; one round trip.
 
-        What could not be sent goes with the next call, which may be empty.
+        Whoever follows the stream of changes learns of them, too. What could not be sent goes
+        with the next call, which may be empty.
         """
         for pair, units in available.items():
             self._unsent.pop(pair, None)
@@ -104,6 +111,8 @@ class AvailabilityBoard:
                 async with self._redis.pipeline(transaction=False) as pipeline:
                     for variant_id, units_by_pair in by_variant.items():
                         pipeline.hset(_key(variant_id), mapping=units_by_pair)  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+                    # After the numbers: who reads of a change must find them.
+                    append_changes(pipeline, list(by_variant))
                     await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
             self._pause.begin("redis", error)
@@ -132,12 +141,25 @@ class AvailabilityBoard:
             return {}
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                answers: list[list[bytes]] = await self._read_all(
-                    keys=[_key(one.bytes) for one in wanted]
-                )
+                return await self._read(wanted)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause.begin("redis", error)
             return {}
+
+    async def read_now(self, variant_ids: Iterable[UUID]) -> dict[UUID, dict[bytes, int]]:
+        """The same for whoever must not be given an older number: raises Unavailable instead."""
+        wanted = list(dict.fromkeys(variant_ids))
+        found: dict[UUID, dict[bytes, int]] = {}
+        try:
+            for start in range(0, len(wanted), READ_NOW_MAX):
+                async with asyncio.timeout(READ_NOW_TIMEOUT_S):
+                    found |= await self._read(wanted[start : start + READ_NOW_MAX])
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"the board was not read: {error!r}") from error
+        return found
+
+    async def _read(self, wanted: Sequence[UUID]) -> dict[UUID, dict[bytes, int]]:
+        answers: list[list[bytes]] = await self._read_all(keys=[_key(one.bytes) for one in wanted])
         return {
             variant_id: dict(zip(answer[::2], map(int, answer[1::2]), strict=True))
             for variant_id, answer in zip(wanted, answers, strict=True)
@@ -211,8 +233,17 @@ class AvailabilityReader:
 
         A pair of which nobody knows anything counts as 0.
         """
+        return await self._sums(pairs_of, await self._board.read_raw(pairs_of))
+
+    async def units_now(self, pairs_of: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, int]:
+        """The same, never older than the board; raises Unavailable when it cannot be read."""
+        return await self._sums(pairs_of, await self._board.read_now(pairs_of))
+
+    async def _sums(
+        self, pairs_of: Mapping[UUID, Sequence[UUID]], on_board: Mapping[UUID, Mapping[bytes, int]]
+    ) -> dict[UUID, int]:
         published: dict[bytes, int] = {}
-        for units_by_pair in (await self._board.read_raw(pairs_of)).values():
+        for units_by_pair in on_board.values():
             published.update(units_by_pair)
         units: dict[UUID, int] = {}
         missing: dict[UUID, Sequence[UUID]] = {}

@@ -177,6 +177,8 @@ def test_refusals_are_problems_and_answers_are_described() -> None:
             if int(status) >= 400:
                 schema = {"$ref": "#/components/schemas/Problem"}
                 assert response["content"] == {PROBLEM_JSON: {"schema": schema}}, where
+            elif "text/event-stream" in response["content"]:
+                assert "event: snapshot" in response["content"]["text/event-stream"]["example"]
             elif "/api/" in path:
                 schema = response["content"]["application/json"]["schema"]
                 assert "$ref" in schema or schema["type"] == "object", where
