@@ -151,9 +151,10 @@ class _Called(_Frames):
         return future
 
     def give_up(self) -> None:
-        """Expect nothing more of it."""
+        """Expect nothing more of it, nor that what is still to be sent is ever read."""
         self.lost = True
-        self.close()
+        if self._transport is not None:
+            self._transport.abort()
 
     def frame(self, number: int, payload: bytes) -> None:
         future = self.waiting.pop(number, None)
@@ -194,11 +195,6 @@ class StreamTransport:
         """End the connections; who still waits for an answer hears Unavailable."""
         connections, self._connections = self._connections, {}
         for connection in connections.values():
-            connection.give_up()
-
-    def close(self) -> None:
-        """End all connections."""
-        for connection in self._connections.values():
             connection.give_up()
 
     async def _connect(self, owner: str) -> _Called:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,3 +16,14 @@ IMPATIENT = {"DOORBUSTER_STALLED_AFTER_S": "3", "DOORBUSTER_ORPHANED_AFTER_S": "
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with opened_shop(tmp_path_factory.mktemp("fault"), IMPATIENT) as opened:
         yield opened
+
+
+@pytest.fixture
+def print_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Past pytest's capture: the figures are for whoever reads the run."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}", flush=True)
+
+    return show

@@ -38,17 +38,6 @@ def _line(name: str, after: Aftermath) -> str:
     )
 
 
-@pytest.fixture
-def print_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Past pytest's capture: the figures are for whoever reads the run."""
-
-    def show(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n{line}", flush=True)
-
-    return show
-
-
 def _kill_owner(shop: Shop, name: str) -> int:
     pid = shop.owner(name)["pid"]
     psutil.Process(pid).kill()
