@@ -11,6 +11,7 @@ import structlog
 from actors.directory import Directory
 from actors.outbox_relay import BATCH_MAX, OutboxRelay
 from actors.recovery import Recovery
+from actors.stock_in import StockIn
 from domain.ports import MetricsBoard, Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ class CaretakerConfig:
     sweep_every_s: float = 0.5
     watch_every_s: float = 1.0
     place_every_s: float = 1.0
+    stock_in_every_s: float = 0.2
+    reorder_every_s: float = 2.0
     report_every_s: float = 1.0
     pause_after_failure_s: float = 1.0
 
@@ -38,6 +41,7 @@ class Caretaker:
         recovery: Recovery,
         relay: OutboxRelay,
         directory: Directory,
+        stock_in: StockIn,
         metrics: MetricsBoard,
         config: CaretakerConfig | None = None,
     ) -> None:
@@ -45,6 +49,7 @@ class Caretaker:
         self._recovery = recovery
         self._relay = relay
         self._directory = directory
+        self._stock_in = stock_in
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -56,6 +61,9 @@ class Caretaker:
             group.create_task(self._every("sweep", config.sweep_every_s, self._sweep))
             group.create_task(self._every("watch", config.watch_every_s, self._directory.watch))
             group.create_task(self._every("place", config.place_every_s, self._directory.place))
+            carry_out, reorder = self._stock_in.carry_out, self._stock_in.reorder
+            group.create_task(self._every("stock_in", config.stock_in_every_s, carry_out))
+            group.create_task(self._every("reorder", config.reorder_every_s, reorder))
             group.create_task(self._every("report", config.report_every_s, self._report))
 
     async def _drain_outbox(self) -> None:
@@ -78,6 +86,9 @@ class Caretaker:
             "demoted_total": self._directory.demoted_total,
             "replaced_total": self._directory.replaced_total,
             "reclaimed_total": self._directory.reclaimed_total,
+            "movements_total": self._stock_in.moved_total,
+            "movements_refused_total": self._stock_in.refused_total,
+            "purchase_orders_total": self._stock_in.ordered_total,
             "waiting_pairs": self._directory.waiting,
         }
         await self._metrics.publish("caretaker", "caretaker", figures)

@@ -17,7 +17,7 @@ from domain.orders import (
 )
 from domain.payments import ChargeRequest, ChargeState
 from domain.placement import Wish
-from domain.stock import Closed, Known, Pair
+from domain.stock import Closed, Known, Movement, Pair
 from domain.turns import CustomerOfVariant, Instruction, Turn
 
 
@@ -89,6 +89,34 @@ class StockSweep(Protocol):
     ) -> list[tuple[bytes, bytes, bool]]:
         """(reservation_id, inventory_id, overdue): active ones whose time is over, or that have
         been there for `orphaned_for_s` without a pending order."""
+        ...
+
+
+class StockInBook(Protocol):
+    """What operators have asked for. Raises Unavailable."""
+
+    async def pending(self, limit: int) -> list[Movement]:
+        """Movements that nobody has carried out or refused, oldest first."""
+        ...
+
+    async def refuse(self, movement_id: bytes, refusal: str) -> None:
+        """It will not be carried out, and why."""
+        ...
+
+    async def follow_up(self, limit: int) -> None:
+        """Ask for the arrival of what has left, and close the orders that were received."""
+        ...
+
+    async def reloads(self, limit: int) -> list[tuple[bytes, datetime]]:
+        """Pairs whose rules have changed, and when that was said."""
+        ...
+
+    async def reloaded(self, inventory_id: bytes, asked_at: datetime) -> None:
+        """The owner has seen what was said until then."""
+        ...
+
+    async def reorder(self, limit: int) -> int:
+        """Make purchase orders for pairs that have run low and have none; how many."""
         ...
 
 

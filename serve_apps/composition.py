@@ -26,6 +26,7 @@ from actors.ray_runtime import ray_transport
 from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
 from actors.stock_client import OwnerTransport, StockClient, StockClientConfig
+from actors.stock_in import StockIn
 from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
 from domain.owners import Homes, pool_names
 from domain.placement import PlacementPolicy, Placements
@@ -56,6 +57,7 @@ from storage.placements import PostgresPlacements
 from storage.postgres import open_pool
 from storage.redis import open_redis
 from storage.search_index import SearchIndex
+from storage.stock_in import PostgresStockIn
 from storage.stock_journal import PostgresStockJournal
 
 POOL_MAX = 6  # connections of one process; its batches are few
@@ -80,6 +82,7 @@ class Parts:
         self.orders = PostgresOrderBook(pool)
         self.journal = PostgresStockJournal(pool)
         self.placements = PostgresPlacements(pool)
+        self.stock_in = PostgresStockIn(pool, new_id)
         self.availability = AvailabilityBoard(redis)
         self.metrics = RedisMetricsBoard(redis)
         self.identities = Identities(settings.signing_key())
@@ -226,6 +229,7 @@ async def build_caretaker(host: OwnerHost) -> Caretaker:
         recovery=build_recovery(parts, stock),
         relay=OutboxRelay(parts.orders, parts.bus),
         directory=build_directory(parts, stock, host),
+        stock_in=StockIn(parts.stock_in, stock),
         metrics=parts.metrics,
     )
 

@@ -2,6 +2,7 @@
 
 import { addToCart, call, waiting } from "/assets/api.js";
 import { announce, count, el, fill, link, money, picture, problemLine, say } from "/assets/dom.js";
+import { watch } from "/assets/live.js";
 
 const PAGE_SIZE = 24;
 const CHOICES_SHOWN_MAX = 12;
@@ -160,7 +161,7 @@ export async function productView(main, { id, signal }) {
 
 function buyForm(product, signal) {
   const price = el("p", { class: "price number" });
-  const stock = el("p", { class: "stock", "aria-live": "polite" });
+  const stock = el("p", { class: "stock" });
   const quantity = el("input", { id: "quantity", name: "quantity", type: "number", min: 1, max: QUANTITY_MAX, value: 1, required: true, inputmode: "numeric" });
   const button = el("button", { type: "submit", class: "button" }, "Add to cart");
   const problem = problemLine("add-problem");
@@ -171,8 +172,10 @@ function buyForm(product, signal) {
   const groups = Object.entries(product.options ?? {}).map(([name, values], index) => el("fieldset", { class: "choices" },
     el("legend", {}, name),
     values.map((value) => el("label", { class: "chip", "data-name": name, "data-value": value },
-      el("input", { type: "radio", name: `option-${index}`, value, checked: chosen[name] === value, onchange: () => { chosen[name] = value; show(); } }),
+      el("input", { type: "radio", name: `option-${index}`, value, checked: chosen[name] === value, onchange: () => { chosen[name] = value; choose(); } }),
       el("span", {}, value)))));
+
+  let isSending = false;
 
   function show() {
     const variant = current();
@@ -185,14 +188,31 @@ function buyForm(product, signal) {
     stock.className = `stock ${left === 0 ? "out" : left <= FEW_LEFT ? "few" : "in"}`;
     stock.textContent = !variant ? "Not made in this combination"
       : left === 0 ? "Sold out" : left <= FEW_LEFT ? `Only ${left} left` : `In stock: ${left.toLocaleString("en-US")} left`;
-    button.disabled = left === 0;
+    button.disabled = left === 0 || isSending;
     quantity.disabled = left === 0;
+  }
+
+  function choose() {
+    show();
     say(problem);
+    announce(stock.textContent);
+  }
+
+  function take(numbers) {
+    const before = stock.className;
+    for (const { variant_id: id, available } of numbers) {
+      const variant = product.variants.find((v) => v.variant_id === id);
+      if (variant) variant.available = available;
+    }
+    show();
+    // In a rush the number changes ten times a second: only what changes the picture is read out.
+    if (stock.className !== before) announce(stock.textContent);
   }
 
   async function submit(event) {
     event.preventDefault();
     const variant = current();
+    isSending = true;
     button.disabled = true;
     fill(added);
     say(problem);
@@ -210,6 +230,7 @@ function buyForm(product, signal) {
       show();
       say(problem, error.sentence ?? error.message);
     } finally {
+      isSending = false;
       button.disabled = (current()?.available ?? 0) === 0;
     }
   }
@@ -217,5 +238,6 @@ function buyForm(product, signal) {
   const form = el("form", { class: "buy", onsubmit: submit }, price, stock, groups,
     el("div", { class: "buy-row" }, el("label", { for: "quantity" }, "Quantity"), quantity, button), problem, added);
   show();
+  watch(product.product_id, take, { signal });
   return form;
 }

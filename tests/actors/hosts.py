@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from actors.directory import Directory, DirectoryConfig
@@ -12,7 +13,7 @@ from actors.stock_client import StockClient
 from actors.stock_owner import StockOwner
 from domain.placement import PlacementPolicy, Placements, Wish
 from domain.ports import Unavailable
-from domain.stock import Answer, Request
+from domain.stock import Answer, Movement, Request
 from tests.actors.memory import Clock, MemoryJournal
 from tests.actors.owners import an_owner
 
@@ -125,3 +126,25 @@ def a_directory(
         pool=POOL,
         monotonic=monotonic,
     )
+
+
+class NothingAsked:
+    """StockInBook in which nobody has asked for anything."""
+
+    async def pending(self, limit: int) -> list[Movement]:
+        return []
+
+    async def refuse(self, movement_id: bytes, refusal: str) -> None:
+        raise AssertionError("nothing was asked for")
+
+    async def follow_up(self, limit: int) -> None:
+        """Nothing follows."""
+
+    async def reloads(self, limit: int) -> list[tuple[bytes, datetime]]:
+        return []
+
+    async def reloaded(self, inventory_id: bytes, asked_at: datetime) -> None:
+        raise AssertionError("nothing was asked for")
+
+    async def reorder(self, limit: int) -> int:
+        return 0

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from actors.caretaker import Caretaker, CaretakerConfig
+from actors.stock_in import StockIn
 from domain.ports import Unavailable
-from tests.actors.hosts import MemoryHost, a_directory
+from tests.actors.hosts import MemoryHost, NothingAsked, a_directory
 from tests.actors.memory import MemoryMetrics
 from tests.actors.shops import MemoryShop, an_order
 
@@ -18,6 +19,8 @@ AT_ONCE = CaretakerConfig(
     sweep_every_s=0,
     watch_every_s=0,
     place_every_s=0,
+    stock_in_every_s=0,
+    reorder_every_s=0,
     report_every_s=0,
     pause_after_failure_s=0,
 )
@@ -44,6 +47,7 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
             recovery=parts.recovery,
             relay=parts.relay,
             directory=a_directory(Looks(shop.journal), parts.stock),
+            stock_in=StockIn(NothingAsked(), parts.stock),
             metrics=metrics,
             config=AT_ONCE,
         )
