@@ -410,7 +410,13 @@ def _json_argument(arguments: list[str]) -> list[str]:
 def main() -> None:
     """The entry point."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    app(_json_argument(sys.argv[1:]))
+    arguments = _json_argument(sys.argv[1:])
+    if not arguments or arguments[0] in ("stock", "--help"):
+        # Only then: it brings the whole house along, and the other commands start without.
+        from serve_apps.stock_commands import stock_app
+
+        app.add_typer(stock_app)
+    app(arguments)
 
 
 if __name__ == "__main__":
