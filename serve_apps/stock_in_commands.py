@@ -179,7 +179,8 @@ def add_stock_in_commands(app: typer.Typer) -> None:
         """Units go from one warehouse to another."""
 
         async def work(parts: Parts) -> tuple[Any, Any]:
-            pairs = [await parts.stock_in.pair(sku, one) for one in (origin, destination)]
+            leaves = await parts.stock_in.pair(sku, origin)
+            arrives = await parts.stock_in.pair(sku, destination)
             out_id, in_id = await parts.stock_in.transfer(
                 leaves, arrives, quantity, actor=by, reason=reason
             )
