@@ -258,6 +258,10 @@ class World:
         if found:
             await self._ask(client, [Release(one, pair) for one, pair, _ in found])
 
+    async def _rest(self, seconds: float) -> None:
+        """A while, but not beyond the end of the sale."""
+        await self._until(min(self._loop.time() + seconds, self._end))
+
     # -- buyers ---------------------------------------------------------------------------------
 
     async def _ask(self, client: StockClient, requests: list[Request]) -> list[Answer]:
@@ -302,7 +306,7 @@ class World:
                     *[self._ask(client, [self._wanted()]) for _ in range(random.randrange(40))]
                 )
             await self._shop(client, book, order, wanted)
-            await asyncio.sleep(random.expovariate(1 / 10.0))
+            await self._rest(random.expovariate(1 / 10.0))
 
     async def _shop(
         self, client: StockClient, book: DatabaseOfProcess, order: bytes, wanted: list[Reserve]
@@ -357,7 +361,7 @@ class World:
     async def _operator(self, client: StockClient) -> None:
         random = self.random
         while self._loop.time() < self._end:
-            await asyncio.sleep(min(random.expovariate(1 / 20.0), self._end - self._loop.time()))
+            await self._rest(random.expovariate(1 / 20.0))
             pair, kind = random.choice(self._pairs), random.choice(list(MovementKind))
             quantity = random.choice((1, 5, 50, 500))
             if kind == MovementKind.ADJUST and random.random() < 0.5:
