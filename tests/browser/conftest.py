@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -25,6 +26,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 15_000
+POLL_MS = 10
 SERVER_STOP_S_MAX = 10.0
 
 
@@ -41,6 +43,13 @@ class Visit:
     def open(self, path: str) -> Page:
         self.page.goto(self.origin + path)
         return self.page
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for the fake shop; the page goes on meanwhile."""
+        deadline = time.monotonic() + PATIENCE_MS / 1_000
+        while not condition():
+            assert time.monotonic() < deadline, "the fake shop was not asked as expected"
+            self.page.wait_for_timeout(POLL_MS)
 
     def sideways_px(self) -> int:
         """How far the page can be scrolled sideways; it never should."""

@@ -7,21 +7,23 @@ hand: `python -m tests.browser.fake_api 8080`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
+import json
 import math
 import sys
 import time
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from domain.ids import encode
 from domain.pictures import draw_product
@@ -29,6 +31,7 @@ from serve_apps.pages import add_pages
 from tests.browser.fake_catalog import products, search
 
 _STARTED = time.monotonic()
+POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ class FakeShop:
         self.epochs = dict.fromkeys((f"pool-{n}" for n in range(6)), 3)
         self.dead: set[str] = set()
         self.is_down = False
+        self.listeners = 0
+        self.listened = 0
         self._numbers = itertools.count(1)
 
     def answer_next(self, path: str, refusal: Refusal, *, times: int = 1) -> None:
@@ -77,6 +82,29 @@ class FakeShop:
         return next(
             (p, v) for p in self.products for v in p["variants"] if v["variant_id"] == variant_id
         )
+
+    async def live(self, product: dict[str, Any]) -> AsyncIterator[str]:
+        """Server-sent events with the product's numbers, whenever a test has changed one."""
+        self.listeners += 1
+        self.listened += 1
+        told: dict[str, int] = {}
+        try:
+            while not self.is_down:
+                now = {one["variant_id"]: one["available"] for one in product["variants"]}
+                fresh = [
+                    {"product_id": product["product_id"], "variant_id": one, "available": units}
+                    for one, units in now.items()
+                    if told.get(one) != units
+                ]
+                if not told:
+                    yield _event("snapshot", {"availability": fresh})
+                else:
+                    for one in fresh:
+                        yield _event("availability", one)
+                told = now
+                await asyncio.sleep(POLL_S)
+        finally:
+            self.listeners -= 1
 
     def new_guest(self) -> str:
         token = f"guest-token-{next(self._numbers)}"
@@ -205,6 +233,10 @@ class FakeShop:
         }
 
 
+def _event(kind: str, data: dict[str, Any]) -> str:
+    return f"event: {kind}\nid: 1-0\ndata: {json.dumps(data)}\n\n"
+
+
 def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
     rate = 900 / (n + 1) + 40 * math.sin(t / 3 + n)
     return {
@@ -277,6 +309,13 @@ def build_app(shop: FakeShop) -> FastAPI:
             return not_found.response()
         available = sum(v["available"] for v in product["variants"])
         return {**product, "in_stock": available > 0, "available": available}
+
+    @app.get("/api/v1/live")
+    async def _(product_id: str) -> Response:
+        product = shop.find(product_id)
+        if product is None:
+            return not_found.response()
+        return StreamingResponse(shop.live(product), media_type="text/event-stream")
 
     @app.get("/media/{name}")
     async def _(name: str) -> Response:

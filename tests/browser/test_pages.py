@@ -19,6 +19,10 @@ ADDRESS = {
     "Postal code": "89501",
 }
 DECLINED = "Visa ending 0002"
+HIDE = """is => {
+    Object.defineProperty(document, "hidden", {get: () => is, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def product_path(visit: Visit, name: str) -> str:
@@ -114,14 +118,58 @@ def test_sold_out_before_and_during_checkout(visit: Visit) -> None:
 
 def test_a_variant_is_chosen_by_its_options(visit: Visit) -> None:
     page = visit.open(product_path(visit, "Trail Runner Shoe"))
-    expect(page.get_by_text("Only 7 left")).to_be_visible()
+    expect(page.locator(".stock")).to_have_text("Only 7 left")
     page.get_by_role("radio", name="41").check(force=True)
-    expect(page.get_by_text("Sold out")).to_be_visible()
+    expect(page.locator(".stock")).to_have_text("Sold out")
     page.get_by_role("radio", name="42").check(force=True)
     page.get_by_role("button", name="Add to cart").click()
     expect(page.get_by_text("1 in your cart.")).to_be_visible()
     page.get_by_role("link", name="Go to cart").click()
     expect(page.get_by_text("SHO-001-2")).to_be_visible()
+
+
+def test_what_is_left_changes_while_one_looks(visit: Visit) -> None:
+    page = visit.open(product_path(visit, HOT_NAME))
+    [variant] = next(p for p in visit.shop.products if p["name"] == HOT_NAME)["variants"]
+    stock, read_out = page.locator(".stock"), page.locator("#announce")
+    button = page.get_by_role("button", name="Add to cart")
+    expect(stock).to_have_text("In stock: 500 left")
+    variant["available"] = 499
+    expect(stock).to_have_text("In stock: 499 left")
+    expect(read_out).to_have_text("")
+    variant["available"] = 7
+    expect(stock).to_have_text("Only 7 left")
+    expect(read_out).to_have_text("Only 7 left")
+    variant["available"] = 0
+    expect(stock).to_have_text("Sold out")
+    expect(button).to_be_disabled()
+    variant["available"] = 2
+    expect(button).to_be_enabled()
+    assert visit.sideways_px() <= 0
+
+
+def test_nobody_listens_who_does_not_look(visit: Visit) -> None:
+    page = visit.open(product_path(visit, HOT_NAME))
+    visit.until(lambda: visit.shop.listeners == 1)
+    page.evaluate(HIDE, True)
+    visit.until(lambda: visit.shop.listeners == 0)
+    page.evaluate(HIDE, False)
+    visit.until(lambda: visit.shop.listeners == 1)
+    visit.open("/#/cart")
+    visit.until(lambda: visit.shop.listeners == 0)
+    assert visit.shop.listened == 2
+
+
+def test_a_product_is_sold_without_live_numbers(visit: Visit) -> None:
+    refused = Refusal(kind="busy", status=503, extra={"retry_after": 10})
+    visit.shop.answer_next("/live", refused, times=1)
+    visit.page.clock.install()
+    put_in_cart(visit)
+    assert visit.shop.listened == 0
+    [variant] = next(p for p in visit.shop.products if p["name"] == HOT_NAME)["variants"]
+    variant["available"] = 8
+    visit.page.clock.run_for(30_000)  # it asks again by and by
+    expect(visit.page.locator(".stock")).to_have_text("Only 8 left")
 
 
 def test_a_declined_card_then_a_good_one_is_another_attempt(visit: Visit) -> None:
@@ -267,11 +315,7 @@ def test_dashboard_pauses_while_hidden(visit: Visit) -> None:
     visit.page.clock.install()
     page = visit.open("/dashboard")
     expect(page.locator("#state")).to_have_text("Live")
-    hide = """is => {
-        Object.defineProperty(document, "hidden", {get: () => is, configurable: true});
-        document.dispatchEvent(new Event("visibilitychange"));
-    }"""
-    page.evaluate(hide, True)
+    page.evaluate(HIDE, True)
     expect(page.locator("#state")).to_have_text("Paused while hidden")
     ask_once = "async () => { await fetch('/api/v1/ops/overview'); }"
     page.evaluate(ask_once)  # whatever was on its way has arrived when this returns
@@ -279,5 +323,5 @@ def test_dashboard_pauses_while_hidden(visit: Visit) -> None:
     page.clock.run_for(5_000)
     page.evaluate(ask_once)
     assert visit.shop.overview_asked == asked + 1
-    page.evaluate(hide, False)
+    page.evaluate(HIDE, False)
     expect(page.locator("#state")).to_have_text("Live")
