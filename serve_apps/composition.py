@@ -46,6 +46,7 @@ from serve_apps.overview import Overview
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
+from serve_apps.stock_app import StockService, add_stock_routes
 from sim.provider import SimulatedProvider
 from storage.availability import AvailabilityBoard, AvailabilityReader, StockNumbers
 from storage.availability_stream import ChangeStream
@@ -59,6 +60,7 @@ from storage.redis import open_redis
 from storage.search_index import SearchIndex
 from storage.stock_in import PostgresStockIn
 from storage.stock_journal import PostgresStockJournal
+from storage.stock_views import StockViews
 
 POOL_MAX = 6  # connections of one process; its batches are few
 _YOUNG_MAX = 10_000  # new objects until the owner's collector looks at them: about a millisecond
@@ -375,6 +377,11 @@ def site_app(settings: Settings | None = None) -> HotApp:
             overview = Overview(parts.pool, parts.metrics, parts.orders)
             owners = pool_names(own.stock_owners)
             app.state.site = SiteService(parts.pool, parts.redis, parts.metrics, overview, owners)
+            views, figures = (
+                StockViews(parts.pool, Homes(owners)),
+                RedisMetricsReader(parts.metrics),
+            )
+            app.state.stock = StockService(views, parts.placements, figures, owners)
             async with _live_feed(parts) as app.state.live, _reporting(parts, "site"):
                 yield
 
@@ -382,5 +389,6 @@ def site_app(settings: Settings | None = None) -> HotApp:
     described = (catalog_app(), cart_app(), checkout_app(), build_fraud_app())
     add_catalog_routes(app, lambda request: request.app.state.catalog)
     add_live_routes(app, lambda connection: connection.app.state.live)
+    add_stock_routes(app)
     add_site_routes(app, described)
     return app

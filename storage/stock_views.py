@@ -80,6 +80,10 @@ class StockViews:
             batch = min(4 * batch, SCANNED_MAX)
         return PairPage(await self._rows(found), last)
 
+    async def by_ids(self, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+        """These pairs by their ids; who is not there is left out."""
+        return {row["inventory_id"]: row for row in await self._rows(ids)}
+
     async def pair(self, sku: str, warehouse: str) -> dict[str, Any] | None:
         """One pair with its last hand-overs and ledger lines; None if there is none."""
         found = await self._fetch("find_pair", sku, warehouse)

@@ -128,7 +128,7 @@ def _routes() -> list[tuple[str, str]]:
             if isinstance(route, APIRoute | Route) and getattr(route, "path", "").startswith(
                 "/api"
             ):
-                found |= {(route.path, method.lower()) for method in route.methods or ()}
+                found |= {(route.path_format, method.lower()) for method in route.methods or ()}
     return sorted(one for one in found if one[1] in METHODS and "openapi" not in one[0])
 
 
