@@ -18,6 +18,7 @@ from domain.ports import (
 )
 from domain.stock import NOBODY, PLAIN, Closed, Hold, Known, MovementKind, Pair, Policy
 from domain.turns import CustomerOfVariant, Instruction, Turn
+from storage.left_open import passing
 from storage.sql import load
 
 _SQL = load("stock_journal")
@@ -64,7 +65,10 @@ class PostgresStockJournal:
         self._pool = pool
 
     async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
-        return await reach(lambda: self._pool.fetchval(_SQL["raise_epoch"], owner, node, pid))
+        async def raised(connection: Any) -> int:
+            return await connection.fetchval(_SQL["raise_epoch"], owner, node, pid)
+
+        return await reach(lambda: passing(self._pool, raised))
 
     async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
         ids = _uuids(inventory_ids)
@@ -130,12 +134,13 @@ class PostgresStockJournal:
         }
 
     async def reclaim(self, owner: str) -> list[bytes]:
-        async def both() -> list[asyncpg.Record]:
-            async with self._pool.acquire() as connection, connection.transaction():
+        async def both(connection: Any) -> list[asyncpg.Record]:
+            async with connection.transaction():
                 await connection.execute(_SQL["reclaim"], owner)
                 return await connection.fetch(_SQL["take_home"], owner)
 
-        return [row["inventory_id"].bytes for row in await reach(both)]
+        rows = await reach(lambda: passing(self._pool, both))
+        return [row["inventory_id"].bytes for row in rows]
 
     async def abandoned(
         self, *, orphaned_for_s: float, limit: int
