@@ -10,6 +10,14 @@ import orjson
 
 COMMAND_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10
+# Of a connection over TCP, for Postgres: a client that is gone without a word (its node is, or the
+# network between) is noticed after some 10 s, not after two hours, and its locks are free.
+_KEEPALIVE = {
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x0D00B  # one migrator at a time, over all machines
 
@@ -63,6 +71,7 @@ async def open_pool(
         server_settings={
             "application_name": application,
             "timezone": "UTC",
+            **_KEEPALIVE,
             # Our statements take arrays of any length; planning one anew each time costs more
             # than running it.
             "plan_cache_mode": "force_generic_plan",
