@@ -44,26 +44,29 @@ Sku = Annotated[str, typer.Argument(help="The variant's stock code.")]
 Warehouse = Annotated[str, typer.Argument(help="The warehouse's code.")]
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Say why on stderr, and end with exit status 1."""
     _errors.print(f"[bold red]doorbuster:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 
-def _settings(home: Path | None) -> Settings:
+def settings_of(home: Path | None) -> Settings:
+    """The settings of the shop in this home."""
     return Settings(home=home) if home is not None else Settings()
 
 
-def _carried_out_by(home: Path | None, work: Callable[[Parts], Awaitable[Any]]) -> Any:
+def carried_out_by(home: Path | None, work: Callable[[Parts], Awaitable[Any]]) -> Any:
     """`work` on an open shop."""
-    settings = _settings(home)
+    settings = settings_of(home)
     if read_run_file(settings.home) is None and settings.ray_address == "local":
-        _fail(f"the shop in {settings.home} is closed; open it first: doorbuster up")
-    return _on_databases(settings, work)
+        fail(f"the shop in {settings.home} is closed; open it first: doorbuster up")
+    return on_databases(settings, work)
 
 
-def _on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) -> Any:
+def on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) -> Any:
+    """`work` on the shop's databases, whether it is open or closed."""
     if not has_data(settings.home, settings):
-        _fail(f"there is no shop in {settings.home}")
+        fail(f"there is no shop in {settings.home}")
 
     async def run(filled: Settings) -> Any:
         async with open_parts(filled, "stock") as parts:
@@ -73,7 +76,7 @@ def _on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) -
         with databases(settings) as filled:
             return asyncio.run(run(filled))
     except (UnknownPairError, NotPossibleError, TimeoutError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 async def _until_settled(parts: Parts, instruction_id: UUID) -> Any:
@@ -103,14 +106,14 @@ def _move(
 ) -> None:
     sku, warehouse = pair
     if len(why) > _TEXT_MAX or not 0 < len(by) <= _TEXT_MAX:
-        _fail(f"who and why take 1 to {_TEXT_MAX} characters")
+        fail(f"who and why take 1 to {_TEXT_MAX} characters")
 
     async def work(parts: Parts) -> Any:
         inventory_id, one = await parts.stock_in.pair(sku, warehouse), new_id()
         await parts.stock_in.instruct(one, inventory_id, kind, quantity, actor=by, reason=why)
         return await _until_settled(parts, one)
 
-    _tell(sku, warehouse, _carried_out_by(home, work))
+    _tell(sku, warehouse, carried_out_by(home, work))
 
 
 def _tell(sku: str, warehouse: str, outcome: Any) -> None:
@@ -144,7 +147,7 @@ def add_stock_in_commands(app: typer.Typer) -> None:
     ) -> None:
         """More or fewer units (-3), for a reason: broken, stolen, found."""
         if not reason.strip():
-            _fail("an adjustment needs a --reason")
+            fail("an adjustment needs a --reason")
         _move(home, (sku, warehouse), MovementKind.ADJUST, change, by=by, why=reason)
 
     @app.command()
@@ -187,8 +190,8 @@ def add_stock_in_commands(app: typer.Typer) -> None:
             return await _until_settled(parts, out_id), await _until_settled(parts, in_id)
 
         if quantity <= 0:
-            _fail("a transfer takes 1 unit or more")
-        left, arrived = _carried_out_by(home, work)
+            fail("a transfer takes 1 unit or more")
+        left, arrived = carried_out_by(home, work)
         _tell(sku, origin, left)
         _tell(sku, destination, arrived)
 
@@ -214,11 +217,11 @@ def _add_rules(app: typer.Typer) -> None:
     ) -> None:
         """How a variant is sold when stock is short, and to whom. Replaces what was said before."""
         if backorder not in ("deny", "backorder", "preorder"):
-            _fail(f"--backorder is deny, backorder or preorder, not {backorder}")
+            fail(f"--backorder is deny, backorder or preorder, not {backorder}")
         try:
             day = date.fromisoformat(ships_from) if ships_from else None
         except ValueError:
-            _fail(f"--ships-from {ships_from} is no day; write YYYY-MM-DD")
+            fail(f"--ships-from {ships_from} is no day; write YYYY-MM-DD")
 
         async def work(parts: Parts) -> None:
             await parts.stock_in.set_policy(
@@ -229,7 +232,7 @@ def _add_rules(app: typer.Typer) -> None:
                 customer_max=per_customer,
             )
 
-        _carried_out_by(home, work)
+        carried_out_by(home, work)
 
     @app.command()
     def safety(
@@ -243,7 +246,7 @@ def _add_rules(app: typer.Typer) -> None:
         async def work(parts: Parts) -> None:
             await parts.stock_in.set_safety_stock(await parts.stock_in.pair(sku, warehouse), units)
 
-        _carried_out_by(home, work)
+        carried_out_by(home, work)
 
     @app.command()
     def reorder(
@@ -262,7 +265,7 @@ def _add_rules(app: typer.Typer) -> None:
                 pair, supplier=supplier, point=point, quantity=quantity
             )
 
-        _on_databases(_settings(home), work)
+        on_databases(settings_of(home), work)
 
     del policy, safety, reorder
 
@@ -279,7 +282,7 @@ def _add_orders(app: typer.Typer) -> None:
         async def work(parts: Parts) -> Any:
             return await parts.stock_in.purchase_orders(wanted)
 
-        for one in _on_databases(_settings(home), work):
+        for one in on_databases(settings_of(home), work):
             Console().print(
                 f"{one['purchase_order_id']}  {one['status']:<9} {one['quantity']:>7,}"
                 f"  {one['sku']} in {one['warehouse']}, from {escape(one['supplier'])}",
@@ -300,13 +303,13 @@ def _add_orders(app: typer.Typer) -> None:
             one = await parts.stock_in.receive_order(purchase_order, quantity=quantity, actor=by)
             return await _until_settled(parts, one)
 
-        outcome = _carried_out_by(home, work)
+        outcome = carried_out_by(home, work)
         _errors.print(f"received {outcome['change']:,}, {outcome['balance']:,} on hand")
 
     @app.command("cancel-order")
     def cancel_order(purchase_order: UUID, home: Home = None) -> None:
         """A purchase order will not be delivered."""
-        _on_databases(_settings(home), lambda parts: parts.stock_in.cancel_order(purchase_order))
+        on_databases(settings_of(home), lambda parts: parts.stock_in.cancel_order(purchase_order))
 
     del orders, receive_order, cancel_order
 
@@ -320,7 +323,7 @@ def _add_ledger(app: typer.Typer) -> None:
         home: Home = None,
     ) -> None:
         """Every movement as CSV on stdout: when, what, who, why, and the balance after it."""
-        begin = _time(since)
+        begin = aware_time(since)
 
         async def work(parts: Parts) -> None:
             writer = csv.writer(sys.stdout)
@@ -328,20 +331,21 @@ def _add_ledger(app: typer.Typer) -> None:
             async for line in parts.stock_in.ledger(sku=sku, warehouse=warehouse, since=begin):
                 writer.writerow([_cell(line[name]) for name in _LEDGER_COLUMNS])
 
-        _on_databases(_settings(home), work)
+        on_databases(settings_of(home), work)
 
     del ledger
 
 
-def _time(text: str | None) -> datetime | None:
+def aware_time(text: str | None) -> datetime | None:
+    """An ISO time with a zone, as UTC; ends the command if it is not one."""
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        _fail(f"{text} is no time; write 2026-11-27T00:00:00+00:00")
+        fail(f"{text} is no time; write 2026-11-27T00:00:00+00:00")
     if moment.tzinfo is None:
-        _fail(f"{text} has no zone; add +00:00 or Z")
+        fail(f"{text} has no zone; add +00:00 or Z")
     return moment.astimezone(UTC)
 
 
