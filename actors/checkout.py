@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 
 from actors.coalescer import Coalescer, Overloaded
+from actors.holding import Demand, Holder
 from actors.retry import until_reached
 from actors.stock_client import StockClient
 from domain import fraud
@@ -28,19 +29,9 @@ from domain.orders import (
 )
 from domain.payments import ChargeRequest, ChargeState
 from domain.ports import OrderBook, PaymentProvider, Unavailable
-from domain.stock import RESERVATION_TTL_S, RETRYABLE, Answer, Release, Reserve, ReserveStatus
+from domain.stock import RESERVATION_TTL_S, RETRYABLE, Answer, Release, ReserveStatus
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """Units of one SKU, and the pairs they may come from, best first."""
-
-    sku: str
-    product_id: str
-    quantity: int
-    pairs: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +95,9 @@ class Checkout:
         self._orders = orders
         self._provider = provider
         self._new_id = new_id
+        self._holder = Holder(
+            stock, new_id=new_id, monotonic=monotonic, ttl_s=self._config.reservation_ttl_s
+        )
         self._monotonic = monotonic
         self._releasing: set[asyncio.Task[None]] = set()
         bounds: dict[str, Any] = {
@@ -135,7 +129,7 @@ class Checkout:
     async def _run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
         recording = self._recording.submit(draft)  # both at once: neither needs the other
         try:
-            held, short = await self._hold_all(draft.order_id, demands)
+            held, short = await self._holder.hold_all(draft.order_id, draft.user_id, demands)
         except BaseException:
             recording.cancel()
             raise
@@ -158,42 +152,6 @@ class Checkout:
             return await self._unwind(draft, held, failure, payment="voided")
         return await self._pay_and_confirm(draft, held)
 
-    async def _hold_all(
-        self, order_id: UUID, demands: Sequence[Demand]
-    ) -> tuple[list[Release], tuple[Demand, Answer] | None]:
-        """Hold every demand: (what is held, the first that could not be held and why).
-
-        All demands are asked for at once, each at its best pair; where that is sold out the
-        next best is asked.
-        """
-        held: list[Release] = []
-        open_demands = [(demand, 0) for demand in demands]
-        short: tuple[Demand, Answer] | None = None
-        order = order_id.bytes
-        ttl = self._config.reservation_ttl_s
-        while open_demands:
-            asked = [
-                Reserve(self._new_id().bytes, order, demand.pairs[choice], demand.quantity, ttl)
-                for demand, choice in open_demands
-            ]
-            answers = [(one, self._stock.submit(one)) for one in asked]
-            following: list[tuple[Demand, int]] = []
-            for (demand, choice), (request, future) in zip(open_demands, answers, strict=True):
-                answer = await future
-                if answer.status == ReserveStatus.HELD:
-                    held.append(Release(request.reservation_id, request.inventory_id))
-                elif answer.status != ReserveStatus.OUT_OF_STOCK:
-                    if answer.status == ReserveStatus.UNAVAILABLE:
-                        # It may hold all the same: give it back with the rest.
-                        held.append(Release(request.reservation_id, request.inventory_id))
-                    short = (demand, answer)
-                elif choice + 1 < len(demand.pairs):
-                    following.append((demand, choice + 1))
-                else:
-                    short = short or (demand, answer)
-            open_demands = [] if short else following
-        return held, short
-
     async def _not_held(
         self, draft: OrderDraft, held: list[Release], demand: Demand, answer: Answer
     ) -> CheckoutResult:
@@ -201,14 +159,7 @@ class Checkout:
             await self._orders.withdraw([draft.order_id])
             self._give_back_later(held)
             return TryAgain("the stock of this product is asked for too often right now")
-        failure = {
-            "kind": "out_of_stock",
-            "detail": f"{demand.quantity} of {demand.sku} asked for, {answer.available} left",
-            "product_id": demand.product_id,
-            "sku": demand.sku,
-            "requested": demand.quantity,
-            "available": answer.available,
-        }
+        failure = _not_to_be_had(demand, answer)
         return await self._unwind(draft, held, failure, payment="voided")
 
     def _score(self, draft: OrderDraft, history: HistoryOfCustomer) -> fraud.FraudScore:
@@ -281,6 +232,23 @@ class Checkout:
             return await until_reached(lambda: work(items), monotonic=self._monotonic)
 
         return patiently
+
+
+def _not_to_be_had(demand: Demand, answer: Answer) -> dict[str, Any]:
+    asked = f"{demand.quantity} of {demand.sku} asked for"
+    if answer.status == ReserveStatus.OVER_LIMIT:
+        kind = "limit_exceeded"
+        detail = f"{asked}, one customer may have {answer.available} more; change the quantity"
+    else:
+        kind, detail = "out_of_stock", f"{asked}, {answer.available} left"
+    return {
+        "kind": kind,
+        "detail": detail,
+        "product_id": demand.product_id,
+        "sku": demand.sku,
+        "requested": demand.quantity,
+        "available": answer.available,
+    }
 
 
 def _declined(code: str) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import uuid_utils
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,7 +29,9 @@ from domain import ids, pricing, shipping
 from domain.cart import Refusal
 from domain.catalog import ListedProduct, ListedVariant
 from domain.orders import OrderDraft, OrderLine, RecordedOrder
+from domain.places import LAT_MAX, LON_MAX, Coordinates, Site, site_of
 from domain.ports import OrderBook, Unavailable
+from domain.warehouse_choice import Source, haul
 from serve_apps.checkout_metrics import CheckoutMetrics
 from serve_apps.http import (
     HotApp,
@@ -57,6 +59,8 @@ from storage.carts import Cart, CartRepository
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 DRAIN_TIMEOUT_S = 10.0
 REPLAYED = {"Idempotent-Replayed": "true"}
+# Left out of what is hashed: the hash of an address without them is what it always was (P6).
+_UNSAID: Any = Field(default=None, exclude_if=lambda degrees: degrees is None)
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
@@ -71,6 +75,26 @@ class Address(RequestModel):
     country: Country
 
 
+class ShippingAddress(Address):
+    """Where to send it; `lat` and `lon` in degrees say it exactly, both or neither."""
+
+    lat: Annotated[float, Field(ge=-LAT_MAX, le=LAT_MAX)] | None = _UNSAID
+    lon: Annotated[float, Field(ge=-LON_MAX, le=LON_MAX)] | None = _UNSAID
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.lat is None) != (self.lon is None):
+            raise ValueError("send both lat and lon, or neither")
+        return self
+
+    @property
+    def site(self) -> Site:
+        """Where that is, as far as it is known."""
+        if self.lat is not None and self.lon is not None:
+            return Site(self.country, Coordinates(self.lat, self.lon))
+        return site_of(self.country, self.state)
+
+
 class PaymentMethod(RequestModel):
     """What pays: a token of the payment provider, never a card number."""
 
@@ -82,7 +106,7 @@ class CheckoutRequest(RequestModel):
     """A cart to turn into an order."""
 
     cart_id: ShortText
-    shipping_address: Address
+    shipping_address: ShippingAddress
     payment_method: PaymentMethod
     shipping_method: Literal["standard", "express"] = "standard"
     billing_address: Address | None = None
@@ -195,7 +219,11 @@ class CheckoutService:
         cart_id = _own_cart(cart, body.cart_id)
         listed = await self._listed([variant_id for variant_id, _ in cart.lines])
         lines = [_line(*listed[variant_id], quantity) for variant_id, quantity in cart.lines]
-        demands = [_demand(*listed[variant_id], quantity) for variant_id, quantity in cart.lines]
+        destination = body.shipping_address.site
+        demands = [
+            self._demand(*listed[variant_id], quantity, destination)
+            for variant_id, quantity in cart.lines
+        ]
         currency = listed[lines[0].variant_id][0].currency
         quote = pricing.quote(
             [(line.unit_price_minor, line.quantity) for line in lines],
@@ -223,7 +251,10 @@ class CheckoutService:
             payment_method=body.payment_method.type,
             payment_token=body.payment_method.card_id,
             shipping_method=body.shipping_method,
-            shipping_address=body.shipping_address.model_dump(exclude_none=True),
+            # Coordinates are no part of the address: they chose the warehouses.
+            shipping_address=body.shipping_address.model_dump(
+                exclude_none=True, exclude={"lat", "lon"}
+            ),
             billing_address=(
                 body.billing_address.model_dump(exclude_none=True) if body.billing_address else None
             ),
@@ -248,6 +279,19 @@ class CheckoutService:
             raise field_problem("cart_id", "the items have different currencies; order them apart")
         return listed
 
+    def _demand(
+        self, product: ListedProduct, variant: ListedVariant, quantity: int, destination: Site
+    ) -> Demand:
+        sources = tuple(
+            Source(
+                pair.inventory_id.bytes,
+                pair.warehouse_id.bytes,
+                haul(self._shelf.warehouse(pair.warehouse_id), destination),
+            )
+            for pair in variant.pairs
+        )
+        return Demand(variant.sku, ids.encode("prod", product.product_id), quantity, sources)
+
     async def order(self, user_id: UUID, text: str) -> dict[str, Any]:
         """One order of this customer, as the buyer sees it."""
         try:
@@ -269,11 +313,6 @@ def _line(product: ListedProduct, variant: ListedVariant, quantity: int) -> Orde
         quantity=quantity,
         unit_price_minor=variant.price_minor,
     )
-
-
-def _demand(product: ListedProduct, variant: ListedVariant, quantity: int) -> Demand:
-    pairs = tuple(pair.inventory_id.bytes for pair in variant.pairs)
-    return Demand(variant.sku, ids.encode("prod", product.product_id), quantity, pairs)
 
 
 def _own_cart(cart: Cart, text: str) -> UUID:
@@ -391,6 +430,7 @@ def add_checkout_routes(app: HotApp) -> None:
             "unsupported_media_type",
             "validation",
             "idempotency_key_reused",
+            "limit_exceeded",
             "busy",
         ),
     )

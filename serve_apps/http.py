@@ -46,6 +46,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The request body must be JSON"),
     "validation": (422, "The request is not valid"),
     "idempotency_key_reused": (422, "This key was used for another request"),
+    "limit_exceeded": (422, "More than one customer may have"),
     "internal": (500, "Something went wrong on our side"),
     "busy": (503, "Too busy right now"),
     "not_ready": (503, "Not ready to sell"),

@@ -15,12 +15,15 @@ import structlog
 
 from actors.coalescer import Coalescer
 from domain.catalog import ListedProduct, ListedVariant
+from domain.places import Site
 from storage.catalog import CatalogRepository
 from storage.stock_journal import reach
 
 _log = structlog.get_logger(__name__)
 KEPT_MAX = 200_000
 REFRESH_EVERY_S = 1.0
+WAREHOUSES_EVERY = 60
+"""Refreshes until it is looked whether warehouses have moved; a new one is found at once."""
 _BATCH_MAX = 500
 
 Listed = tuple[ListedProduct, ListedVariant]
@@ -36,6 +39,7 @@ class Shelf:
         self._catalog = catalog
         self._products: dict[UUID, ListedProduct] = {}
         self._variants: dict[UUID, Listed] = {}
+        self._warehouses: dict[UUID, Site] = {}
         self._loading: Coalescer[UUID, ListedProduct | None] = Coalescer(
             self._load_products, batch_max=_BATCH_MAX
         )
@@ -60,7 +64,10 @@ class Shelf:
 
     async def refresh(self) -> None:
         """Take over what has changed since the last look."""
-        changed, self._xmin = await self._catalog.changed_since(self._xmin)
+        changed, xmin = await self._catalog.changed_since(self._xmin)
+        due = (self._refreshes + 1) % WAREHOUSES_EVERY == 0
+        await self._know_warehouses(changed, again=due)
+        self._xmin = xmin  # only now: what fails before is looked at again
         self._refreshes += 1
         for product in changed:
             if product.product_id in self._products:
@@ -75,6 +82,10 @@ class Shelf:
     def variant_at_hand(self, variant_id: UUID) -> Listed | None:
         """A variant that is in memory; None says nothing about whether it exists."""
         return self._variants.get(variant_id)
+
+    def warehouse(self, warehouse_id: UUID) -> Site | None:
+        """Where a warehouse is; known of all that variants from here are kept in."""
+        return self._warehouses.get(warehouse_id)
 
     async def variants(self, variant_ids: Sequence[UUID]) -> dict[UUID, Listed]:
         """The variants of active products; unknown ones are left out."""
@@ -106,10 +117,24 @@ class Shelf:
     ) -> list[ListedProduct]:
         refreshes = self._refreshes
         active = [product for product in await reach(read) if product.status == "active"]
+        await self._know_warehouses(active)
         # A change that was handled meanwhile may be newer than what was read.
         if refreshes == self._refreshes:
             self._keep(active)
         return active
+
+    async def _know_warehouses(
+        self, products: Sequence[ListedProduct], *, again: bool = False
+    ) -> None:
+        """Warehouses are few and hardly change: all are read when one is new, and now and then."""
+        known = self._warehouses
+        if again or any(
+            pair.warehouse_id not in known
+            for product in products
+            for variant in product.variants
+            for pair in variant.pairs
+        ):
+            self._warehouses = await reach(self._catalog.warehouses)
 
     def _keep(self, products: Sequence[ListedProduct]) -> None:
         if len(self._variants) > KEPT_MAX:

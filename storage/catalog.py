@@ -18,6 +18,7 @@ from domain.catalog import (
     Variant,
     Warehouse,
 )
+from domain.places import Coordinates, Site
 from storage.sql import load
 
 IMPORT_BATCH_MAX = 500  # products in one transaction
@@ -72,6 +73,14 @@ class CatalogRepository:
             [w.lon for w in warehouses],
             timeout=READ_TIMEOUT_S,
         )
+
+    async def warehouses(self) -> dict[UUID, Site]:
+        """Where each warehouse is, by its id: a few rows."""
+        rows = await self._pool.fetch(self._sql["warehouse_sites"], timeout=READ_TIMEOUT_S)
+        return {
+            row["warehouse_id"]: Site(row["country"], Coordinates(row["lat"], row["lon"]))
+            for row in rows
+        }
 
     async def import_products(self, batch: Sequence[Product]) -> ImportCounts:
         """Put a batch of at most IMPORT_BATCH_MAX products into the catalog, in one transaction.

@@ -19,6 +19,9 @@ ON CONFLICT (code) DO UPDATE
 -- name: warehouse_ids
 SELECT code, warehouse_id FROM warehouses WHERE code = ANY ($1::text[])
 
+-- name: warehouse_sites
+SELECT warehouse_id, country, lat, lon FROM warehouses
+
 -- name: handles_of_skus
 SELECT v.sku, p.handle
 FROM product_variants v JOIN products p USING (product_id)

@@ -14,6 +14,7 @@ from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
 from actors.stock_client import LocalTransport, StockClient, StockClientConfig
 from domain.orders import OrderDraft
+from domain.warehouse_choice import Haul, Source
 from tests.actors.drafts import draft, line
 from tests.actors.memory import Clock, MemoryBus, MemoryJournal, MemoryOrders, MemoryProvider, Row
 from tests.actors.owners import an_owner, new_id, running
@@ -118,12 +119,27 @@ class MemoryShop:
 
 
 def an_order(
-    wanted: Sequence[tuple[int, Sequence[bytes]]], **changes: Any
+    wanted: Sequence[tuple[int, Sequence[bytes | Source]]], **changes: Any
 ) -> tuple[OrderDraft, list[Demand]]:
-    """An order of (quantity, pairs it may come from) and what it asks of the stock."""
+    """An order of (quantity, pairs it may come from) and what it asks of the stock.
+
+    A pair that comes as its id alone is in a warehouse of its own, and the better the earlier.
+    """
     lines = [line(quantity) for quantity, _ in wanted]
     demands = [
-        Demand(one.sku, str(one.product_id), one.quantity, tuple(pairs))
+        Demand(one.sku, str(one.product_id), one.quantity, _sources(pairs))
         for one, (_, pairs) in zip(lines, wanted, strict=True)
     ]
     return draft(lines, **changes), demands
+
+
+def a_source(pair: bytes, warehouse: str, score: float = 1.0) -> Source:
+    """A pair in a warehouse; one with a lower score is preferred."""
+    return Source(pair, warehouse.encode(), Haul(score, 0.0))
+
+
+def _sources(pairs: Sequence[bytes | Source]) -> tuple[Source, ...]:
+    return tuple(
+        one if isinstance(one, Source) else Source(one, one, Haul(float(position), 0.0))
+        for position, one in enumerate(pairs, 1)
+    )

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from domain.catalog import ListedPair, ListedProduct, ListedVariant
+from domain.places import Coordinates, Site
 from domain.ports import Unavailable
 from serve_apps import shelf as shelf_module
 from serve_apps.shelf import Shelf
@@ -54,12 +55,20 @@ class Catalog:
         self.products = {product.product_id: product for product in products}
         self.changed: list[ListedProduct] = []
         self.reads: list[list[UUID]] = []
+        self.sites = {UUID(int=2): Site("US", None)}
+        self.looks_at_warehouses = 0
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def horizon(self) -> int:
         return 1
+
+    async def warehouses(self) -> dict[UUID, Site]:
+        self.looks_at_warehouses += 1
+        if self.error:
+            raise self.error
+        return dict(self.sites)
 
     async def by_ids(self, product_ids: Sequence[UUID]) -> list[ListedProduct]:
         self.reads.append(sorted(product_ids))
@@ -146,6 +155,61 @@ async def test_a_read_that_a_change_overtook_is_not_kept() -> None:
     product = await shelf.product(UUID(int=1))
     assert product is not None
     assert product.price_minor == 900
+
+
+async def test_warehouses_are_read_when_one_is_new_and_not_for_each_product() -> None:
+    catalog = Catalog(*[listed(n) for n in range(1, 5)])
+    shelf = shelf_over(catalog)
+    assert shelf.warehouse(UUID(int=2)) is None
+    for number in range(1, 5):
+        await shelf.product(UUID(int=number))
+    assert shelf.warehouse(UUID(int=2)) == Site("US", None)
+    assert catalog.looks_at_warehouses == 1
+    pair = ListedPair(inventory_id=UUID(int=5), warehouse_id=UUID(int=6))
+    catalog.sites[UUID(int=6)] = Site("NL", None)
+    [variant] = listed(1).variants
+    catalog.change(replace(listed(1), variants=(replace(variant, pairs=(pair,)),)))
+    await shelf.refresh()
+    assert shelf.warehouse(UUID(int=6)) == Site("NL", None)
+    assert catalog.looks_at_warehouses == 2
+
+
+async def test_a_warehouse_that_moves_is_noticed_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shelf_module, "WAREHOUSES_EVERY", 3)
+    catalog = Catalog(listed(1))
+    shelf = shelf_over(catalog)
+    await shelf.product(UUID(int=1))
+    moved = catalog.sites[UUID(int=2)] = Site("US", Coordinates(40.0, -74.0))
+    await shelf.refresh()
+    await shelf.refresh()
+    assert shelf.warehouse(UUID(int=2)) != moved
+    await shelf.refresh()
+    assert shelf.warehouse(UUID(int=2)) == moved
+
+
+async def test_a_change_is_not_lost_when_warehouses_cannot_be_read() -> None:
+    catalog = Catalog(listed(1))
+    shelf = shelf_over(catalog)
+    await shelf.product(UUID(int=1))
+    asked_from: list[int | None] = []
+
+    async def changed_since(xmin: int | None) -> tuple[list[ListedProduct], int]:
+        asked_from.append(xmin)
+        pair = ListedPair(inventory_id=UUID(int=5), warehouse_id=UUID(int=6))
+        [variant] = listed(1).variants
+        return [replace(listed(1), variants=(replace(variant, pairs=(pair,)),))], 7
+
+    catalog.changed_since = changed_since  # type: ignore[method-assign]
+    catalog.error = OSError("gone")
+    with pytest.raises(Unavailable):
+        await shelf.refresh()
+    catalog.error = None
+    catalog.sites[UUID(int=6)] = Site("NL", None)
+    await shelf.refresh()
+    assert asked_from == [None, None]
+    assert shelf.warehouse(UUID(int=6)) == Site("NL", None)
 
 
 def _has_read(catalog: Catalog) -> Any:
