@@ -118,7 +118,7 @@ class Release(NamedTuple):
 
 
 class Extend(NamedTuple):
-    """Hold a reservation until `ttl_s` seconds from now instead; once per reservation."""
+    """Hold a reservation until `ttl_s` seconds from now at least; once per reservation."""
 
     extension_id: bytes
     reservation_id: bytes
@@ -266,8 +266,10 @@ class Pair:
             return ExtendStatus.CONFLICT
         if not TTL_S_MIN <= request.ttl_s <= TTL_S_MAX or request.extension_id == NOBODY:
             return ExtendStatus.INVALID
+        # Never less time than it had: whoever asks for more must not lose what was promised.
         self.holds[request.reservation_id] = held._replace(
-            expires_at=now + request.ttl_s, extension_id=request.extension_id
+            expires_at=max(held.expires_at, now + request.ttl_s),
+            extension_id=request.extension_id,
         )
         return ExtendStatus.EXTENDED
 

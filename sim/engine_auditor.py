@@ -184,7 +184,8 @@ class Auditor:
             if one.extension is None:
                 one.extension = request.extension_id
                 if one.held_at is not None:
-                    one.surely_until = sent_at + request.ttl_s - self.jump_s
+                    until = sent_at + request.ttl_s - self.jump_s
+                    one.surely_until = max(one.surely_until, until)
         elif one.extension == request.extension_id:
             self._object("P4", "extended before, not on a repeat", request)
         elif answer.status == ExtendStatus.NOT_HELD and self._surely_held(one, sent_at, at):

@@ -19,6 +19,7 @@ from storage.stock_journal import reach
 
 _SQL = load("stock_in")
 LEDGER_PAGE = 1_000
+_ONE_ROW = "UPDATE 1"  # what the server says of a statement that changed one
 
 
 class UnknownPairError(ValueError):
@@ -215,7 +216,7 @@ class PostgresStockIn:
                 taken = await connection.execute(
                     _SQL["receive_order"], purchase_order_id, instruction_id
                 )
-                if taken != "UPDATE 1":
+                if taken != _ONE_ROW:
                     raise NotPossibleError("somebody else receives this order at this moment")
                 return taken
 
@@ -225,7 +226,7 @@ class PostgresStockIn:
     async def cancel_order(self, purchase_order_id: UUID) -> None:
         """Cancel an open purchase order. Raises NotPossibleError."""
         done = await reach(lambda: self._pool.execute(_SQL["cancel_order"], purchase_order_id))
-        if done != "UPDATE 1":
+        if done != _ONE_ROW:
             raise NotPossibleError(f"purchase order {purchase_order_id} is not open any more")
 
     async def ledger(

@@ -12,6 +12,8 @@ from domain.stock import (
     RESERVE_QUANTITY_MAX,
     TTL_S_MAX,
     TTL_S_MIN,
+    Extend,
+    ExtendStatus,
     Pair,
     Reserve,
     ReserveStatus,
@@ -103,3 +105,16 @@ TestPairAgainstModel = PairAgainstModel.TestCase
 def test_a_turn_is_empty_until_something_is_to_be_written() -> None:
     assert Turn("pool-0", 1).empty
     assert not Turn("pool-0", 1, pair_ids=[_RESERVATIONS[0]]).empty
+
+
+def test_more_time_is_never_less_than_there_was() -> None:
+    pair = Pair(_PAIR, b"v" * 16, available=5, version=1)
+    held = Reserve(_RESERVATIONS[0], _ORDERS[0], _PAIR, 1, 600.0)
+    assert pair.reserve(held, now=0.0) == ReserveStatus.HELD
+    asked = Extend(b"e" * 16, held.reservation_id, _PAIR, 120.0)
+    assert pair.extend(asked, now=10.0) == ExtendStatus.EXTENDED
+    assert pair.holds[held.reservation_id].expires_at == 600.0
+    assert pair.extend(asked, now=590.0) == ExtendStatus.EXTENDED
+    assert pair.holds[held.reservation_id].expires_at == 600.0
+    other = asked._replace(extension_id=b"f" * 16)
+    assert pair.extend(other, now=20.0) == ExtendStatus.CONFLICT
