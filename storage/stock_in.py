@@ -19,7 +19,6 @@ from storage.stock_journal import reach
 
 _SQL = load("stock_in")
 LEDGER_PAGE = 1_000
-_ONE_ROW = "UPDATE 1"  # what the server says of a statement that changed one
 
 
 class UnknownPairError(ValueError):
@@ -216,7 +215,7 @@ class PostgresStockIn:
                 taken = await connection.execute(
                     _SQL["receive_order"], purchase_order_id, instruction_id
                 )
-                if taken != _ONE_ROW:
+                if not _changed_one(taken):
                     raise NotPossibleError("somebody else receives this order at this moment")
                 return taken
 
@@ -226,7 +225,7 @@ class PostgresStockIn:
     async def cancel_order(self, purchase_order_id: UUID) -> None:
         """Cancel an open purchase order. Raises NotPossibleError."""
         done = await reach(lambda: self._pool.execute(_SQL["cancel_order"], purchase_order_id))
-        if done != _ONE_ROW:
+        if not _changed_one(done):
             raise NotPossibleError(f"purchase order {purchase_order_id} is not open any more")
 
     async def ledger(
@@ -246,3 +245,8 @@ class PostgresStockIn:
             if len(rows) < LEDGER_PAGE:
                 return
             after = rows[-1]["movement_id"]
+
+
+def _changed_one(said: str) -> bool:
+    """True if a statement's command tag says that it changed exactly one row."""
+    return said.split()[-1] == "1"
