@@ -249,4 +249,4 @@ class PostgresStockIn:
 
 def _changed_one(said: str) -> bool:
     """True if a statement's command tag says that it changed exactly one row."""
-    return said.split()[-1] == "1"
+    return said.rsplit(maxsplit=1)[-1] == "1"
