@@ -17,6 +17,7 @@ from actors.owner_stream import Address, StreamTransport
 from actors.routing import Routing
 from actors.stock_client import StockClient, StockClientConfig
 from domain.owners import pool_names
+from domain.ports import Unavailable
 from domain.promises import AuditReport
 from domain.stock import (
     RETRYABLE,
@@ -28,8 +29,9 @@ from domain.stock import (
     ReserveStatus,
 )
 from storage.audit import audit
-from tests.actors.postgres import add_pair, stock_of
-from tests.fault.owner_process import KEY
+from tests.actors.postgres import add_pair, status_of, stock_of
+from tests.fault.incarnations import Incarnation
+from tests.fault.owner_process import KEY, NAME, STALE
 from tests.shop.running import POLL_S, eventually_async
 from tests.storage.books import SimulatedBooks
 
@@ -198,3 +200,41 @@ async def check_books(pool: asyncpg.Pool, callers: Callers) -> None:
 async def audited(pool: asyncpg.Pool) -> AuditReport:
     """What the audit says now."""
     return await audit(pool, SimulatedBooks(pool), bus=None, now=datetime.now(UTC))
+
+
+@contextlib.asynccontextmanager
+async def line_to(address: Address) -> AsyncIterator[Callable[[Reserve], Awaitable[Answer]]]:
+    """A connection of one's own, which asks that very owner and repeats nothing.
+
+    It is there when the first request is answered. Asking raises Unavailable when it is lost.
+    """
+
+    async def there(_: str) -> Address:
+        return address
+
+    transport = StreamTransport(there, KEY)
+
+    async def ask(request: Reserve) -> Answer:
+        async with asyncio.timeout(ANSWERED_WITHIN_S):
+            [answer] = await transport.call(NAME, [request])
+            return answer
+
+    try:
+        yield ask
+    finally:
+        transport.close()
+
+
+async def ask_directly(address: Address, request: Reserve) -> Answer:
+    """As someone who believes that the owner is there. Raises Unavailable."""
+    async with line_to(address) as ask:
+        return await ask(request)
+
+
+async def is_refused(late: Incarnation, pool: asyncpg.Pool, pair: bytes) -> None:
+    """Whoever still believes in it hears nothing, nothing is written, and it ends."""
+    request = a_reservation(pair)
+    with contextlib.suppress(Unavailable):
+        raise AssertionError(f"a late owner answered {await ask_directly(late.address, request)}")
+    assert await late.exit_status() == STALE, late.log()
+    assert await status_of(pool, request.reservation_id) is None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
+import asyncpg
 import pytest
+import pytest_asyncio
 
+from tests.fault.callers import Callers, stock_up
+from tests.fault.incarnations import Incarnations
 from tests.shop.running import Shop, opened_shop
 
 # Recovery steps in early, so that a test need not wait for it long.
@@ -27,3 +33,18 @@ def print_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n{line}", flush=True)
 
     return show
+
+
+@pytest.fixture
+def owners(database_url: str, tmp_path: Path) -> Iterator[Incarnations]:
+    with Incarnations(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def callers(owners: Incarnations, pool: asyncpg.Pool) -> AsyncIterator[Callers]:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    made = Callers(owners.find, await stock_up(pool), seed)
+    yield made
+    made.close()

@@ -22,6 +22,7 @@ from tests.shop.running import REPOSITORY, clean_environment, eventually_async
 
 READY_WITHIN_S = 20.0
 ENDED_WITHIN_S = 10.0
+_LOG_SHOWN_MAX = 4_000
 
 
 class Incarnation:
@@ -98,7 +99,7 @@ class Incarnation:
 
     def log(self) -> str:
         """The last of what it logged."""
-        return self._log.read_text(errors="replace")[-2_000:]
+        return self._log.read_text(errors="replace")[-_LOG_SHOWN_MAX:]
 
     def clear_away(self) -> None:
         """Kill and reap it, whatever state it is in."""
@@ -119,6 +120,11 @@ class Incarnations:
         self._all: list[Incarnation] = []
         self.found_at: Address | None = None
         """What callers are told who ask where the owner is."""
+
+    @property
+    def first(self) -> Incarnation:
+        """The one that all others succeed."""
+        return self._all[0]
 
     def launch(self, database_url: str | None = None, **options: Any) -> Incarnation:
         """Start a process; callers do not find it yet."""

@@ -38,6 +38,11 @@ FAILED = 4
 """Exit status of an owner whose loop ended otherwise."""
 
 
+def application(pid: int) -> str:
+    """What Postgres calls the connections of an owner's process."""
+    return f"owner {pid}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How the owner is run."""
@@ -103,7 +108,10 @@ async def _serve(options: Options) -> None:
     # Nobody is left alone with it: it ends with whoever started it.
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, FAILED)
     pool = await open_pool(
-        options.database_url, command_timeout_s=options.command_timeout_s, by_key=True
+        options.database_url,
+        command_timeout_s=options.command_timeout_s,
+        application=application(os.getpid()),
+        by_key=True,
     )
     owner = _owner_over(_StoppingJournal(pool, options))
     await owner.start()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
-from actors.owner_stream import Address, StreamTransport
-from domain.ports import Unavailable
-from domain.stock import Answer, Reserve, ReserveStatus
-from tests.actors.postgres import status_of
-from tests.fault.callers import Callers, a_reservation, audited, check_books, stock_up
+from domain.stock import ReserveStatus
+from tests.fault.callers import (
+    Callers,
+    a_reservation,
+    ask_directly,
+    audited,
+    check_books,
+    is_refused,
+)
 from tests.fault.incarnations import Incarnation, Incarnations
-from tests.fault.owner_process import KEY, NAME, STALE
+from tests.fault.owner_process import NAME
 
 pytestmark = [pytest.mark.fault, pytest.mark.asyncio, pytest.mark.timeout(60)]
 
@@ -30,45 +31,6 @@ ROUNDS = 3
 STOPPED_AT_TURN = 20
 _TURNS = "SELECT turns FROM stock_turns WHERE owner_name = $1 AND epoch = $2"
 _BREAK_THE_FENCE = "UPDATE stock_turns SET retired = false WHERE owner_name = $1 AND epoch = $2"
-
-
-@pytest.fixture
-def owners(database_url: str, tmp_path: Path) -> Iterator[Incarnations]:
-    with Incarnations(database_url, tmp_path) as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def callers(owners: Incarnations, pool: asyncpg.Pool) -> AsyncIterator[Callers]:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    made = Callers(owners.find, await stock_up(pool), seed)
-    yield made
-    made.close()
-
-
-async def _ask_directly(owner: Incarnation, request: Reserve) -> Answer:
-    """As a caller that still believes in it does. Raises Unavailable."""
-
-    async def there(_: str) -> Address:
-        return owner.address
-
-    transport = StreamTransport(there, KEY)
-    try:
-        async with asyncio.timeout(BACK_WITHIN_S):
-            [answer] = await transport.call(NAME, [request])
-            return answer
-    finally:
-        transport.close()
-
-
-async def _is_refused(late: Incarnation, pool: asyncpg.Pool, pair: bytes) -> None:
-    """Whoever still believes in it hears nothing, nothing is written, and it ends."""
-    request = a_reservation(pair)
-    with pytest.raises(Unavailable):
-        await _ask_directly(late, request)
-    assert await late.exit_status() == STALE, late.log()
-    assert await status_of(pool, request.reservation_id) is None
 
 
 async def _turns(pool: asyncpg.Pool, owner: Incarnation) -> int:
@@ -119,7 +81,7 @@ async def test_an_owner_stopped_at_any_moment_writes_nothing_when_it_wakes_up(
             waited.append(await callers.first_answer_after(newest.ready_at) - struck)
             await callers.answers(WARM_UP_ANSWERS)
             old.wake_up()
-            await _is_refused(old, pool, next(iter(callers.stock)))
+            await is_refused(old, pool, next(iter(callers.stock)))
     print_line(f"owner stopped: its successor answers after {waited} s")
     await check_books(pool, callers)
 
@@ -137,7 +99,7 @@ async def test_an_owner_stopped_around_its_write_takes_nothing_twice(
         await callers.first_answer_after(successor.ready_at)
         await callers.answers(WARM_UP_ANSWERS)
         old.wake_up()
-        await _is_refused(old, pool, next(iter(callers.stock)))
+        await is_refused(old, pool, next(iter(callers.stock)))
     assert successor.epoch == old.epoch + 1
     assert await _turns(pool, old) == written_before
     assert written_before == STOPPED_AT_TURN - (moment == "stop_before_write")
@@ -156,7 +118,7 @@ async def test_the_audit_would_see_two_writers(
     await check_books(pool, callers)
     await pool.execute(_BREAK_THE_FENCE, NAME, old.epoch)
     old.wake_up()
-    answer = await _ask_directly(old, a_reservation(list(callers.stock)[-1]))
+    answer = await ask_directly(old.address, a_reservation(list(callers.stock)[-1]))
     assert answer.status == ReserveStatus.HELD
     report = await audited(pool)
     assert [verdict.promise.id for verdict in report.verdicts if not verdict.ok] == ["P5"]
