@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from domain.catalog import Product, Variant, Warehouse
+from domain.places import Coordinates, Site
 from storage.catalog import IMPORT_BATCH_MAX, CatalogRepository
 
 pytestmark = pytest.mark.asyncio
@@ -89,6 +90,21 @@ async def test_what_goes_in_comes_out(pool: asyncpg.Pool, catalog: CatalogReposi
     assert await catalog.availability(inventory_ids=[first]) == {first: 7}
     by_variant = await catalog.by_variant_ids([v.variant_id for v in listed.variants])
     assert by_variant == [listed]
+
+
+async def test_warehouses_are_known_by_their_place(
+    pool: asyncpg.Pool, catalog: CatalogRepository
+) -> None:
+    ids = {
+        row["code"]: row["warehouse_id"]
+        for row in await pool.fetch("SELECT code, warehouse_id FROM warehouses")
+    }
+    assert await catalog.warehouses() == {
+        ids["EAST"]: Site("US", Coordinates(40.0, -74.0)),
+        ids["WEST"]: Site("US", Coordinates(39.5, -119.8)),
+    }
+    await catalog.add_warehouses((replace(_WEST, lat=10.0),))
+    assert (await catalog.warehouses())[ids["WEST"]] == Site("US", Coordinates(10.0, -119.8))
 
 
 async def test_new_pairs_are_received_once(pool: asyncpg.Pool, catalog: CatalogRepository) -> None:
