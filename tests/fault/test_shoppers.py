@@ -1,9 +1,11 @@
-"""Faults that are not a process's end: shoppers who hang up, and an owner that wakes up late."""
+"""Faults that are not a process's end: shoppers who hang up, owners that hang or wake up late."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import Callable
 
 import httpx
 import orjson
@@ -91,4 +93,34 @@ async def test_an_owner_that_wakes_up_late_stops_itself(shop: Shop) -> None:
         )
         assert shop.owner(name)["pid"] != before["pid"]
         assert raised[0] == before["epoch"] + 1
+        await check_books(shop, rush, after)
+
+
+@pytest.mark.asyncio
+async def test_an_owner_that_hangs_is_replaced(
+    shop: Shop, print_line: Callable[[str], None]
+) -> None:
+    """Stopped in the middle of a sale, and nobody does anything about it but the shop itself."""
+    rush = await prepare(shop)
+    name = rush.hot.owner
+    before = shop.owner(name)
+    process = psutil.Process(before["pid"])
+    async with asyncio.timeout(100):
+        try:
+            after = await sell_through(shop, rush, process.suspend)
+            assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+        eventually(
+            lambda: shop.owner(name).get("epoch", 0) > before["epoch"],
+            within_s=30,
+            what="a new owner",
+        )
+        assert shop.owner(name)["pid"] != before["pid"]
+        print_line(
+            f"owner stopped in a shop: first new order after {after.first_order_s:.2f} s;"
+            f" {after.result.orders_confirmed} confirmed, failed {after.result.journeys_failed},"
+            f" faults {after.result.faults}"
+        )
         await check_books(shop, rush, after)
