@@ -12,7 +12,8 @@ import pytest
 
 from tests.shop.running import Shop, check_out, fill_basket, run_command
 
-pytestmark = [pytest.mark.shop, pytest.mark.timeout(180)]
+# Starts a process of its own per hand-over and takes its time: with the fault tier.
+pytestmark = [pytest.mark.shop, pytest.mark.fault, pytest.mark.timeout(180)]
 
 STOCK = 100_000
 """More than is bought meanwhile."""
