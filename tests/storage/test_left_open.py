@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from domain.ports import Unavailable
 from storage import left_open
 from storage.stock_journal import PostgresStockJournal
 from tests.actors.postgres import until_someone_waits_for_a_lock
+from tests.fault.partition import Hop, Way, unix
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,9 +22,16 @@ _FENCE = "UPDATE stock_turns SET turns = turns + 1 WHERE owner_name = 'pool-0'"
 _WORK_UNTIL_TOLD = f"""
     DO $$ BEGIN
         {_FENCE};
+        PERFORM pg_advisory_xact_lock(1); -- says that it is there
         WHILE NOT EXISTS (SELECT FROM sellers) LOOP END LOOP;
     END $$
 """
+_AT_WORK = """
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_LONG_ANSWER = "SELECT repeat('x', 1000) FROM generate_series(1, 100000)"
+_STUCK = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
 _TELL = "INSERT INTO sellers VALUES (gen_random_uuid(), 'enough')"
 
 
@@ -52,14 +61,18 @@ class _Looks:
         return found
 
 
+async def _until_closed(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+    while not connection.is_closed():
+        await pool.fetchval("SELECT 1")
+
+
 async def test_a_turn_that_is_left_open_is_cut_off(pool: asyncpg.Pool, database_url: str) -> None:
     journal = PostgresStockJournal(pool)
     first = await journal.raise_epoch(OWNER, "here", 1)
     silent = await asyncpg.connect(database_url)
     await silent.execute(f"BEGIN; {_FENCE}")
     assert await journal.raise_epoch(OWNER, "here", 2) == first + 1
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-        await silent.execute("COMMIT")
+    await _until_closed(pool, silent)
     assert await pool.fetchval("SELECT sum(turns) FROM stock_turns") == 0
 
 
@@ -76,7 +89,31 @@ async def test_whoever_is_behind_the_turn_is_cut_off_too(
     assert await journal.raise_epoch(OWNER, "here", 2) == first + 1
     await turn  # it has got through, before the new generation
     assert await pool.fetchval("SELECT sum(turns) FROM stock_turns") == 1
-    await silent.close()
+    await _until_closed(pool, silent)
+
+
+async def test_a_turn_whose_answer_nobody_reads_is_cut_off(
+    pool: asyncpg.Pool, database_url: str
+) -> None:
+    """Postgres cannot even say that it is done: its client's buffers are full."""
+    journal = PostgresStockJournal(pool)
+    first = await journal.raise_epoch(OWNER, "here", 1)
+    url = urlsplit(database_url)
+    folder = parse_qs(url.query)["host"][0]
+    async with Hop(unix(f"{folder}/.s.PGSQL.5432")) as hop:
+        host, port = hop.address
+        silent = await asyncpg.connect(
+            f"postgresql://postgres@{host}:{port}{url.path}?sslmode=disable"
+        )
+        hop.block(Way.BACK)
+        turn = asyncio.create_task(silent.execute(f"BEGIN; {_FENCE}; {_LONG_ANSWER}; COMMIT"))
+        while not await pool.fetchval(_STUCK):
+            pass
+        assert await journal.raise_epoch(OWNER, "here", 2) == first + 1
+        hop.cut()
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await turn
+    assert await pool.fetchval("SELECT sum(turns) FROM stock_turns") == 0
 
 
 async def test_a_turn_that_is_being_worked_on_is_waited_for(pool: asyncpg.Pool) -> None:
@@ -84,7 +121,7 @@ async def test_a_turn_that_is_being_worked_on_is_waited_for(pool: asyncpg.Pool) 
     journal = PostgresStockJournal(looks)  # type: ignore[arg-type]
     await journal.raise_epoch(OWNER, "here", 1)
     turn = asyncio.create_task(pool.execute(_WORK_UNTIL_TOLD))
-    while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock'"):
+    while not await pool.fetchval(_AT_WORK):
         pass
     raising = asyncio.create_task(journal.raise_epoch(OWNER, "here", 2))
     await looks.in_vain.wait()
