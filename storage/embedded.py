@@ -230,15 +230,16 @@ class EmbeddedPostgres:
                     orphans.append(orphan)
                     orphan.kill()
         wait_until_ended(orphans, timeout_s=STOP_TIMEOUT_S)
-        self._remove_stale_lock(pid_file)
+        for lock in (pid_file, *self._paths.sockets.glob(".s.PGSQL.*.lock")):
+            self._remove_stale_lock(lock)
 
-    def _remove_stale_lock(self, pid_file: Path) -> None:
+    def _remove_stale_lock(self, lock: Path) -> None:
         """Postgres takes a killed postmaster that nobody has waited for yet for a running one."""
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-            pid = int(pid_file.read_text().splitlines()[0])
+            pid = int(lock.read_text().splitlines()[0])
             with contextlib.suppress(psutil.NoSuchProcess):
                 if not _runs(psutil.Process(pid)):
-                    pid_file.unlink()
+                    lock.unlink()
 
     def _launch(self) -> None:
         command = [str(self._bin / "postgres"), "-D", str(self._paths.data)]
