@@ -47,18 +47,18 @@ class HoldWatch:
     def due(
         self, now: float, expires_at: Callable[[Watched], float | None], limit: int
     ) -> list[Watched]:
-        """Open holds whose time is over, at most `limit`; they are not watched any more.
+        """Open holds whose time is over, each once, at most `limit`; not watched any more.
 
-        `expires_at` gives the time of a hold that is open: one that was extended is watched
-        under its new time as well.
+        `expires_at` gives the time of a hold that is open or may be: one that was extended is
+        watched under its new time as well.
         """
-        due: list[Watched] = []
+        due: dict[Watched, None] = {}
         while self._by_expiry and self._by_expiry[0][0] <= now and len(due) < limit:
             _, reservation_id, inventory_id = heapq.heappop(self._by_expiry)
             until = expires_at((reservation_id, inventory_id))
             if until is not None and until <= now:
-                due.append((reservation_id, inventory_id))
-        return due
+                due[reservation_id, inventory_id] = None
+        return list(due)
 
     def put_back(self, due: list[Watched]) -> None:
         """They could not be let go after all: they are due at once."""

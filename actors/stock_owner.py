@@ -200,12 +200,13 @@ class StockOwner:
 
     async def _decide_and_write(self, requests: list[Request]) -> list[Answer]:
         self._forget([one.inventory_id for one in requests if type(one) is Load])
-        known: dict[bytes, int] = {}
+        known: dict[bytes, Known | None] = {}
         for _ in range(_ATTEMPTS_PER_TURN):
-            due = self._watch.due(self._clocks.unix(), self._expires_at, _EXPIRED_PER_TURN_MAX)
+            now = self._clocks.unix()
+            due = self._watch.due(now, self._expires_at, _EXPIRED_PER_TURN_MAX)
             try:
                 elsewhere = await self._load_missing(requests, due)
-                decision = await self._prepare(requests, elsewhere, known)
+                decision = await self._prepare(requests, elsewhere, known, now)
             except BaseException:
                 self._watch.put_back(due)
                 raise
@@ -221,14 +222,14 @@ class StockOwner:
                 committing = self._clocks.monotonic()
                 closed = await self._journal.write_turn(turn)
             except (VersionConflict, LimitPassed, DuplicateReservation) as conflict:
-                self._forget(turn.pair_ids)
+                self._take_back(turn, due, to_serve)
                 _log.info("turn_decided_again", owner=self.name, reason=type(conflict).__name__)
                 if isinstance(conflict, DuplicateReservation):
-                    known = await self._settled_before(turn)
+                    known |= await self._settled_before(turn)
                 continue
             except BaseException:
                 # Whether it was written is not known: what is in memory may be wrong.
-                self._forget(turn.pair_ids)
+                self._take_back(turn, due, to_serve)
                 raise
             self.metrics.commit(turn, self._clocks.monotonic() - committing)
             self._settle(turn, closed)
@@ -236,7 +237,11 @@ class StockOwner:
         raise Unavailable(f"the pairs of this turn changed {_ATTEMPTS_PER_TURN} times meanwhile")
 
     async def _prepare(
-        self, requests: list[Request], elsewhere: dict[bytes, int], known: dict[bytes, int]
+        self,
+        requests: list[Request],
+        elsewhere: dict[bytes, int],
+        known: dict[bytes, Known | None],
+        due_at: float,
     ) -> TurnDecision:
         """A decision with all that it needs to know at hand."""
         units: dict[CustomerOfVariant, int] = {}
@@ -249,7 +254,7 @@ class StockOwner:
         handed = [one.inventory_id for one in requests if type(one) is HandOver]
         return TurnDecision(
             Turn(self.name, self.epoch),
-            now=self._clocks.unix(),
+            now=max(due_at, self._clocks.unix()),  # what is due stays due if the clock jumps
             pairs=self._pairs,
             elsewhere=elsewhere,
             home_of={one: self._homes.home_of(one) for one in handed},
@@ -346,21 +351,27 @@ class StockOwner:
         return answers
 
     def _expires_at(self, watched: Watched) -> float | None:
-        """When a hold that is still open runs out."""
+        """When a hold that is still open runs out; of a pair that is not in memory, it is time to
+        look."""
         reservation_id, inventory_id = watched
         pair = self._pairs.get(inventory_id)
-        held = pair.holds.get(reservation_id) if pair is not None else None
+        if pair is None:
+            return 0.0
+        held = pair.holds.get(reservation_id)
         return held.expires_at if held is not None else None
 
     async def _load_missing(self, requests: list[Request], due: list[Watched]) -> dict[bytes, int]:
         """Load what the turn needs; the number of the owner of each pair that has another."""
         pairs = self._pairs
         wanted = {one.inventory_id: None for one in requests if one.inventory_id not in pairs}
+        # Pairs whose turn could not be written are not in memory, and nobody may ask for them.
         wanted |= {inventory_id: None for _, inventory_id in due if inventory_id not in pairs}
+        wanted |= {one: None for one in self._to_serve if one not in pairs}
         if not wanted:
             return {}
         if len(pairs) + len(wanted) > self._config.pairs_max:
-            self._make_room(len(wanted), {request.inventory_id for request in requests})
+            spared = {request.inventory_id for request in requests}
+            self._make_room(len(wanted), spared | self._to_serve.keys())
         elsewhere: dict[bytes, int] = {}
         missing = list(wanted)
         for begin in range(0, len(missing), self._config.load_max):
@@ -387,17 +398,17 @@ class StockOwner:
         for key in idle[: max(wanted, self._config.pairs_max // 10)]:
             del self._pairs[key]
 
-    async def _settled_before(self, turn: Turn) -> dict[bytes, int]:
-        """Answers for ids of the turn that are in the database already, or twice in the turn."""
-        seen = await self._journal.find(turn.reservation_ids)
+    async def _settled_before(self, turn: Turn) -> dict[bytes, Known | None]:
+        """What the database has of the turn's ids; None for those that are twice in the turn."""
         # An id that names two reservations within the turn names neither.
         twice = [one for one, count in Counter(turn.reservation_ids).items() if count > 1]
-        answers: dict[bytes, int] = dict.fromkeys(twice, ReserveStatus.CONFLICT)
-        columns = (turn.order_ids, turn.reserved_pairs, turn.quantities)
-        for one, order_id, pair_id, quantity in zip(turn.reservation_ids, *columns, strict=True):
-            if one in seen:
-                answers[one] = _first_answer(seen[one], (pair_id, order_id, quantity))
-        return answers
+        return dict.fromkeys(twice) | await self._journal.find(turn.reservation_ids)
+
+    def _take_back(self, turn: Turn, due: list[Watched], to_serve: dict[bytes, None]) -> None:
+        """The turn is not written: forget what it did, and what had to be done is to be done."""
+        self._forget(turn.pair_ids)
+        self._watch.put_back(due)
+        self._to_serve = to_serve | self._to_serve
 
     def _forget(self, inventory_ids: Sequence[bytes]) -> None:
         for inventory_id in inventory_ids:
@@ -456,21 +467,10 @@ class StockOwner:
             _log.warning("side_job_failed", owner=self.name, reason=repr(error))
 
 
-def _first_answer(found: Known, asked: tuple[bytes, bytes, int]) -> int:
-    """What a reservation's first answer was, judged by what the database has of it."""
-    if (found.inventory_id, found.hold.order_id, found.hold.quantity) != asked:
-        return ReserveStatus.CONFLICT
-    if found.status in ("active", "allocated", "shipped"):
-        return ReserveStatus.BACKORDERED if found.hold.backordered else ReserveStatus.HELD
-    return ReserveStatus.CLOSED
-
-
 def _as_seen(request: Request, status: int, found: Known | None) -> int:
     """The status of an unclear answer, once the database has been asked."""
     if type(request) is Reserve:
-        if found is None:
-            return status
-        return _first_answer(found, (request.inventory_id, request.order_id, request.quantity))
+        return status if found is None else found.first_answer(request)
     if type(request) is Release:
         released = found is not None and found.status == "released"
         return ReleaseStatus.RELEASED if released else ReleaseStatus.NOT_HELD

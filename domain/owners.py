@@ -44,6 +44,11 @@ def owner_name(number: int) -> str:
     return f"pool-{number}"
 
 
+def is_number(number: int) -> bool:
+    """True for a number that an owner can have."""
+    return 0 <= number < POOL_SIZE_MAX or 0 <= number - _DEDICATED_FROM < DEDICATED_MAX
+
+
 class Homes:
     """Which owner of the pool a pair is at home with: rendezvous hashing.
 

@@ -109,6 +109,11 @@ class Reserve(NamedTuple):
     ttl_s: float
     customer_id: bytes = NOBODY
 
+    @property
+    def in_bounds(self) -> bool:
+        """Whether its quantity and its TTL are possible at all."""
+        return 0 < self.quantity <= RESERVE_QUANTITY_MAX and TTL_S_MIN <= self.ttl_s <= TTL_S_MAX
+
 
 class Release(NamedTuple):
     """Give a reservation back, if it is still only held."""
@@ -227,11 +232,9 @@ class Pair:
             ):
                 return ReserveStatus.CONFLICT
             return ReserveStatus.BACKORDERED if held.backordered else ReserveStatus.HELD
+        if not request.in_bounds:
+            return ReserveStatus.INVALID
         quantity = request.quantity
-        if not 0 < quantity <= RESERVE_QUANTITY_MAX:
-            return ReserveStatus.INVALID
-        if not TTL_S_MIN <= request.ttl_s <= TTL_S_MAX:
-            return ReserveStatus.INVALID
         policy = self.policy
         if self.waiting or quantity > self.available - policy.safety_stock:
             if self.backordered + quantity > policy.backorder_max:
@@ -260,11 +263,13 @@ class Pair:
         held = self.holds.get(request.reservation_id)
         if held is None:
             return ExtendStatus.NOT_HELD
+        if request.extension_id == NOBODY:  # what a hold without an extension has
+            return ExtendStatus.INVALID
         if held.extension_id == request.extension_id:
             return ExtendStatus.EXTENDED
         if held.extension_id != NOBODY:
             return ExtendStatus.CONFLICT
-        if not TTL_S_MIN <= request.ttl_s <= TTL_S_MAX or request.extension_id == NOBODY:
+        if not TTL_S_MIN <= request.ttl_s <= TTL_S_MAX:
             return ExtendStatus.INVALID
         # Never less time than it had: whoever asks for more must not lose what was promised.
         self.holds[request.reservation_id] = held._replace(
@@ -295,11 +300,14 @@ class Pair:
         return MovementStatus.RECORDED, change
 
     def serve_waiting(self) -> list[tuple[bytes, int]]:
-        """Give stock that has come in to who waits for it, first come first served."""
+        """Give stock that has come in to who waits for it, first come first served.
+
+        Safety stock is kept back from them as well: it was from whoever had to wait for its sake.
+        """
         served: list[tuple[bytes, int]] = []
         while self.waiting:
             reservation_id, quantity = next(iter(self.waiting.items()))
-            if quantity > self.available:
+            if quantity > self.available - self.policy.safety_stock:
                 break
             self.stop_waiting(reservation_id)
             self.available -= quantity
@@ -342,3 +350,12 @@ class Known(NamedTuple):
     status: str
     inventory_id: bytes
     hold: Hold
+
+    def first_answer(self, request: Reserve) -> ReserveStatus:
+        """What its reservation was answered, if `request` repeats it (P4)."""
+        asked = (request.inventory_id, request.order_id, request.quantity)
+        if (self.inventory_id, self.hold.order_id, self.hold.quantity) != asked:
+            return ReserveStatus.CONFLICT
+        if self.status in ("active", "allocated", "shipped"):
+            return ReserveStatus.BACKORDERED if self.hold.backordered else ReserveStatus.HELD
+        return ReserveStatus.CLOSED

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from domain.owners import is_dedicated, owner_name, owner_number
+from domain.owners import is_dedicated, is_number, owner_name, owner_number
 from domain.stock import (
     NOBODY,
     Answer,
     Extend,
     ExtendStatus,
     HandOver,
+    Known,
     Load,
     Movement,
     MovementStatus,
@@ -114,14 +115,14 @@ class TurnDecision:
         pairs: Mapping[bytes, Pair],
         elsewhere: Mapping[bytes, int],
         home_of: Mapping[bytes, str] | None = None,
-        known: Mapping[bytes, int] | None = None,
+        known: Mapping[bytes, Known | None] | None = None,
         units: dict[CustomerOfVariant, int] | None = None,
         instructions: Mapping[bytes, Instruction] | None = None,
     ) -> None:
         """`now` in Unix seconds. `elsewhere` has the owner's number of asked-for pairs that are
-        not this owner's; `known` the answers to ids that the database has already; `units` what
-        customers hold and own of limited variants; `instructions` the movements asked for;
-        `home_of` the home of each pair to be handed over."""
+        not this owner's; `known` what the database has of ids asked for, None for an id that names
+        two reservations; `units` what customers hold and own of limited variants; `instructions`
+        the movements asked for; `home_of` the home of each pair to be handed over."""
         self.turn = turn
         self._now = now
         self._pairs = pairs
@@ -208,11 +209,13 @@ class TurnDecision:
             return Answer(ReserveStatus.UNKNOWN_PAIR, 0)
         reservation_id = request.reservation_id
         if reservation_id in self._known:
-            return Answer(self._known[reservation_id], pair.sellable)
+            known = self._known[reservation_id]
+            status = known.first_answer(request) if known else ReserveStatus.CONFLICT
+            return Answer(status, pair.sellable)
         limit = pair.policy.customer_max
         fresh = reservation_id not in pair.holds
         customer: CustomerOfVariant | None = None
-        if limit and fresh:
+        if limit and fresh and request.in_bounds:
             if request.customer_id == NOBODY:
                 return Answer(ReserveStatus.INVALID, pair.sellable)
             customer = (pair.variant_id, request.customer_id)
@@ -306,6 +309,8 @@ class TurnDecision:
         if pair is None:
             return Answer(PairStatus.UNKNOWN_PAIR, 0)
         inventory_id = request.inventory_id
+        if not is_number(request.to):
+            return Answer(PairStatus.INVALID, pair.sellable)
         to = owner_name(request.to)
         if to == self.turn.owner:
             return Answer(PairStatus.DONE, pair.sellable)
