@@ -90,7 +90,9 @@ WITH taken AS (
     WHERE owner_name = $1 RETURNING inventory_id
 )
 INSERT INTO pair_handovers (inventory_id, from_owner, from_epoch, to_owner)
-SELECT t.inventory_id, $1, o.epoch, '' FROM taken t, stock_owners o WHERE o.owner_name = $1
+-- An owner that never started may have been given pairs all the same.
+SELECT t.inventory_id, $1, coalesce(o.epoch, 0), ''
+FROM taken t LEFT JOIN stock_owners o ON o.owner_name = $1
 RETURNING inventory_id
 
 -- name: abandoned

@@ -152,13 +152,16 @@ BEGIN
         FROM unnest(p_reservation_ids, p_order_ids, p_reserved_pairs, p_quantities, p_expires_at)
             AS r (id, order_id, pair, quantity, expires_at);
     ELSE
+        -- Who waits for stock is loaded in the order of created_at: one turn has one now(), and
+        -- first come is first served within a turn, too.
         INSERT INTO inventory_reservations (reservation_id, order_id, inventory_id, quantity,
-                                            expires_at, customer_id, backordered)
+                                            expires_at, customer_id, backordered, created_at)
         SELECT r.id, r.order_id, p_pair_ids[r.pair], r.quantity, to_timestamp(r.expires_at),
-               r.customer_id, coalesce(r.backordered, false)
+               r.customer_id, coalesce(r.backordered, false),
+               now() + (r.position - 1) * interval '1 microsecond'
         FROM unnest(p_reservation_ids, p_order_ids, p_reserved_pairs, p_quantities, p_expires_at,
-                    p_customer_ids, p_backordered)
-            AS r (id, order_id, pair, quantity, expires_at, customer_id, backordered);
+                    p_customer_ids, p_backordered) WITH ORDINALITY
+            AS r (id, order_id, pair, quantity, expires_at, customer_id, backordered, position);
     END IF;
 
     IF cardinality(p_extended_ids) > 0 THEN

@@ -132,11 +132,17 @@ class MemoryJournal:
         moves = zip(
             turn.pair_ids, turn.pair_versions, turn.pair_taken, turn.pair_moved, strict=True
         )
+        closing = [one for _, one, _ in self._closing(turn)]
         for inventory_id, version, taken, moved in moves:
             row = self.rows.get(inventory_id)
             if row is None or row.version != version or row.owner not in ("", turn.owner):
                 raise VersionConflict(f"{inventory_id.hex()} is not at version {version}")
-            if row.quantity + moved < taken:
+            back = sum(
+                one.quantity
+                for one in closing
+                if one.inventory_id == inventory_id and not one.backordered
+            )
+            if row.quantity + moved + back < taken:
                 raise VersionConflict(f"{inventory_id.hex()} has {row.quantity} left")
         for movement_id, _, _, _ in turn.movements:
             if self.asked[movement_id].status != "pending":
@@ -145,7 +151,12 @@ class MemoryJournal:
             if not self.reservations[reservation_id].backordered:
                 raise VersionConflict("a reservation does not wait any more")
         for customer, (units, most) in turn.limits.items():
-            if self.units.get(customer, 0) + units > most:
+            back = sum(
+                one.quantity
+                for one in closing
+                if (self.rows[one.inventory_id].variant_id, one.customer_id) == customer
+            )
+            if self.units.get(customer, 0) + units - back > most:
                 raise LimitPassed("a customer has got more elsewhere")
 
     def _write(self, turn: Turn) -> list[Closed]:
@@ -153,7 +164,9 @@ class MemoryJournal:
         self._reserve(turn)
         for reservation_id, extension_id, until in turn.extensions:
             one = self.reservations.get(reservation_id)
-            if one is not None and one.status == "active" and one.extension_id == NOBODY:
+            if one is None or one.inventory_id not in turn.pair_ids:
+                continue
+            if one.status == "active" and one.extension_id == NOBODY:
                 one.expires_at, one.extension_id = until, extension_id
         for movement in turn.movements:
             self.ledger.append(movement)
@@ -197,14 +210,23 @@ class MemoryJournal:
             row.backordered += backordered
             row.version += 1
 
+    def _closing(self, turn: Turn) -> list[tuple[bytes, Reservation, str]]:
+        """What the turn closes, each once, and how."""
+        how = dict.fromkeys(turn.expired_ids, "expired") | dict.fromkeys(
+            turn.released_ids, "released"
+        )
+        rows = self.reservations
+        return [
+            (key, rows[key], status)
+            for key, status in how.items()
+            if key in rows
+            and rows[key].status == "active"
+            and rows[key].inventory_id in turn.pair_ids
+        ]
+
     def _close(self, turn: Turn) -> list[Closed]:
         closed: list[Closed] = []
-        asked = [(one, "released") for one in turn.released_ids]
-        asked += [(one, "expired") for one in turn.expired_ids]
-        for reservation_id, status in asked:
-            one = self.reservations.get(reservation_id)
-            if one is None or one.status != "active" or one.inventory_id not in turn.pair_ids:
-                continue
+        for reservation_id, one, status in self._closing(turn):
             one.status = status
             row = self.rows[one.inventory_id]
             if one.backordered:

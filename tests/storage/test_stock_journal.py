@@ -4,190 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from domain.ports import DuplicateReservation, StaleEpoch, Unavailable, VersionConflict
 from domain.stock import Closed, Hold
-from domain.turns import Turn
-from storage.postgres import open_pool
 from storage.stock_journal import PostgresStockJournal
-from tests.actors.memory import MemoryJournal, Reservation, Row
-from tests.actors.postgres import (
-    add_pair,
-    status_of,
-    stock_of,
-    until_someone_waits_for_a_lock,
-)
+from tests.actors.postgres import until_someone_waits_for_a_lock
+from tests.storage.journals import OWNER, PostgresWorld, World, a_turn, some_ids
 
 pytestmark = pytest.mark.asyncio
-OWNER = "pool-0"
-
-
-class World(Protocol):
-    """A journal, and the ways around it that a test needs."""
-
-    journal: Any
-
-    async def add_pair(self, available: int) -> bytes: ...
-    async def stock_of(self, pair: bytes) -> tuple[int, int]: ...
-    async def status_of(self, reservation_id: bytes) -> str | None: ...
-    async def set_status(self, reservation_id: bytes, status: str) -> None: ...
-    async def backdate(self, reservation_id: bytes, seconds: float) -> None: ...
-    async def stray(self) -> bytes:
-        """An active reservation of a pair that does not exist; the pair's id."""
-        ...
-
-    async def pending(self, order_id: bytes) -> None: ...
-
-
-class _Memory:
-    def __init__(self) -> None:
-        self.journal = MemoryJournal(time.time)
-        self._pending: set[bytes] = set()
-        self.journal.is_pending = self._pending.__contains__
-
-    async def add_pair(self, available: int) -> bytes:
-        pair = uuid.uuid4().bytes
-        self.journal.rows[pair] = Row(variant_id=uuid.uuid4().bytes, quantity=available)
-        return pair
-
-    async def stock_of(self, pair: bytes) -> tuple[int, int]:
-        row = self.journal.rows[pair]
-        return row.quantity, row.reserved
-
-    async def status_of(self, reservation_id: bytes) -> str | None:
-        found = self.journal.reservations.get(reservation_id)
-        return found and found.status
-
-    async def set_status(self, reservation_id: bytes, status: str) -> None:
-        self.journal.reservations[reservation_id].status = status
-
-    async def backdate(self, reservation_id: bytes, seconds: float) -> None:
-        self.journal.reservations[reservation_id].created_at -= seconds
-
-    async def stray(self) -> bytes:
-        pair = uuid.uuid4().bytes
-        self.journal.reservations[uuid.uuid4().bytes] = Reservation(
-            uuid.uuid4().bytes, pair, 1, time.time() + 600, time.time()
-        )
-        return pair
-
-    async def pending(self, order_id: bytes) -> None:
-        self._pending.add(order_id)
-
-
-class _Postgres:
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self.pool = pool
-        self.journal = PostgresStockJournal(pool)
-
-    async def add_pair(self, available: int) -> bytes:
-        return await add_pair(self.pool, available)
-
-    async def stock_of(self, pair: bytes) -> tuple[int, int]:
-        return await stock_of(self.pool, pair)
-
-    async def status_of(self, reservation_id: bytes) -> str | None:
-        return await status_of(self.pool, reservation_id)
-
-    async def set_status(self, reservation_id: bytes, status: str) -> None:
-        await self._change(reservation_id, f"status = '{status}'")
-
-    async def backdate(self, reservation_id: bytes, seconds: float) -> None:
-        await self._change(
-            reservation_id, f"created_at = created_at - interval '{seconds} seconds'"
-        )
-
-    async def _change(self, reservation_id: bytes, change: str) -> None:
-        await self.pool.execute(
-            f"UPDATE inventory_reservations SET {change} WHERE reservation_id = $1",
-            uuid.UUID(bytes=reservation_id),
-        )
-
-    async def stray(self) -> bytes:
-        pair = uuid.uuid4()
-        await self.pool.execute(
-            "INSERT INTO inventory_reservations (reservation_id, order_id, inventory_id, quantity,"
-            " expires_at) VALUES (gen_random_uuid(), gen_random_uuid(), $1, 1, now())",
-            pair,
-        )
-        return pair.bytes
-
-    async def pending(self, order_id: bytes) -> None:
-        await self.pool.execute(
-            "INSERT INTO orders (order_id, user_id, cart_id, idempotency_key, request_hash,"
-            " subtotal_minor, tax_minor, shipping_minor, total_minor, currency, payment_method,"
-            " shipping_method, shipping_address, estimated_delivery)"
-            " VALUES ($1, $1, $1, 'k', '', 0, 0, 0, 0, 'USD', 'card', 'standard', '{}', now())",
-            uuid.UUID(bytes=order_id),
-        )
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def url(request: pytest.FixtureRequest) -> str | None:
-    """A database of the test's own, or None where the twin is tested."""
-    return None if request.param == "memory" else request.getfixturevalue("database_url")
-
-
-@pytest_asyncio.fixture
-async def world(url: str | None) -> AsyncIterator[World]:
-    """Each journal in turn."""
-    if url is None:
-        yield _Memory()
-        return
-    pool = await open_pool(url, max_size=4)
-    try:
-        yield _Postgres(pool)
-    finally:
-        await pool.close()
-
-
-def _turn(
-    epoch: int,
-    *,
-    hold: list[tuple[bytes, bytes, bytes, int]] | None = None,
-    release: tuple[bytes, ...] = (),
-    expire: tuple[bytes, ...] = (),
-    at: dict[bytes, int] | None = None,
-    expires_at: float | None = None,
-) -> Turn:
-    """A turn that holds (id, order, pair, quantity); `at` says which version a pair is at."""
-    turn = Turn(OWNER, epoch, released_ids=list(release), expired_ids=list(expire))
-    taken = dict.fromkeys(at or {}, 0)
-    for reservation_id, order_id, pair, quantity in hold or []:
-        turn.reservation_ids.append(reservation_id)
-        turn.order_ids.append(order_id)
-        turn.reserved_pairs.append(pair)
-        turn.quantities.append(quantity)
-        turn.customer_ids.append(None)
-        turn.backordered.append(False)
-        turn.expires_at.append(expires_at or time.time() + 600)
-        taken[pair] = taken.get(pair, 0) + quantity
-    for pair, quantity in taken.items():
-        turn.pair_ids.append(pair)
-        turn.pair_versions.append((at or {}).get(pair, 0))
-        turn.pair_taken.append(quantity)
-        turn.pair_moved.append(0)
-        turn.pair_backordered.append(0)
-    return turn
-
-
-def _ids(count: int = 2) -> list[bytes]:
-    return [uuid.uuid4().bytes for _ in range(count)]
 
 
 async def _held(world: World, available: int = 5, quantity: int = 2) -> tuple[bytes, bytes, int]:
     """A pair, a reservation of it, and the epoch that wrote it."""
     pair = await world.add_pair(available)
-    reservation, order = _ids()
+    reservation, order = some_ids()
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
-    await world.journal.write_turn(_turn(epoch, hold=[(reservation, order, pair, quantity)]))
+    await world.journal.write_turn(a_turn(epoch, hold=[(reservation, order, pair, quantity)]))
     return pair, reservation, epoch
 
 
@@ -198,9 +34,9 @@ async def test_epochs_rise_by_owner(world: World) -> None:
 
 async def test_a_turn_moves_the_row_and_writes_the_reservation(world: World) -> None:
     pair, other = await world.add_pair(5), await world.add_pair(1)
-    first, second, order = _ids(3)
+    first, second, order = some_ids(3)
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
-    turn = _turn(
+    turn = a_turn(
         epoch,
         hold=[(first, order, pair, 2), (second, order, pair, 1)],
         expires_at=1_900_000_000.25,
@@ -221,7 +57,7 @@ async def test_a_turn_moves_the_row_and_writes_the_reservation(world: World) -> 
 
 async def test_unknown_pairs_and_ids_are_left_out(world: World) -> None:
     pair = await world.add_pair(5)
-    [unknown] = _ids(1)
+    [unknown] = some_ids(1)
     assert [one.inventory_id for one in await world.journal.load([unknown, pair])] == [pair]
     assert await world.journal.find([unknown]) == {}
 
@@ -242,16 +78,16 @@ async def test_only_open_reservations_are_loaded(world: World) -> None:
 async def test_closing_gives_the_units_back_once(world: World, how: str) -> None:
     pair, reservation, epoch = await _held(world)
     closing: dict[str, Any] = {how: (reservation,)}
-    closed = await world.journal.write_turn(_turn(epoch, at={pair: 1}, **closing))
+    closed = await world.journal.write_turn(a_turn(epoch, at={pair: 1}, **closing))
     assert closed == [Closed(reservation, pair, 2)]
-    assert await world.journal.write_turn(_turn(epoch, at={pair: 2}, **closing)) == []
+    assert await world.journal.write_turn(a_turn(epoch, at={pair: 2}, **closing)) == []
     assert await world.stock_of(pair) == (5, 0)
     assert await world.status_of(reservation) == how + ("d" if how.endswith("e") else "")
 
 
 async def test_released_and_overdue_in_one_turn_counts_as_released(world: World) -> None:
     pair, reservation, epoch = await _held(world)
-    turn = _turn(epoch, release=(reservation,), expire=(reservation,), at={pair: 1})
+    turn = a_turn(epoch, release=(reservation,), expire=(reservation,), at={pair: 1})
     assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
     assert await world.stock_of(pair) == (5, 0)
     assert await world.status_of(reservation) in ("released", "expired")
@@ -259,9 +95,9 @@ async def test_released_and_overdue_in_one_turn_counts_as_released(world: World)
 
 async def test_a_reservation_may_be_made_and_released_in_one_turn(world: World) -> None:
     pair = await world.add_pair(5)
-    reservation, order = _ids()
+    reservation, order = some_ids()
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
-    turn = _turn(epoch, hold=[(reservation, order, pair, 2)], release=(reservation,))
+    turn = a_turn(epoch, hold=[(reservation, order, pair, 2)], release=(reservation,))
     assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
     assert await world.stock_of(pair) == (5, 0)
 
@@ -271,7 +107,7 @@ async def test_an_allocated_reservation_stays_allocated(world: World, how: str) 
     pair, reservation, epoch = await _held(world)
     await world.set_status(reservation, "allocated")
     closing: dict[str, Any] = {how: (reservation,)}
-    assert await world.journal.write_turn(_turn(epoch, at={pair: 1}, **closing)) == []
+    assert await world.journal.write_turn(a_turn(epoch, at={pair: 1}, **closing)) == []
     assert await world.status_of(reservation) == "allocated"
     assert await world.stock_of(pair) == (3, 2)
 
@@ -279,7 +115,9 @@ async def test_an_allocated_reservation_stays_allocated(world: World, how: str) 
 async def test_a_reservation_of_a_pair_outside_the_turn_is_not_closed(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     other = await world.add_pair(1)
-    assert await world.journal.write_turn(_turn(epoch, release=(reservation,), at={other: 0})) == []
+    assert (
+        await world.journal.write_turn(a_turn(epoch, release=(reservation,), at={other: 0})) == []
+    )
     assert await world.status_of(reservation) == "active"
     assert await world.stock_of(pair) == (3, 2)
 
@@ -287,8 +125,8 @@ async def test_a_reservation_of_a_pair_outside_the_turn_is_not_closed(world: Wor
 async def test_a_stale_epoch_writes_nothing(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     await world.journal.raise_epoch(OWNER, "there", 2)
-    fresh, order = _ids()
-    turn = _turn(epoch, hold=[(fresh, order, pair, 1)], release=(reservation,), at={pair: 1})
+    fresh, order = some_ids()
+    turn = a_turn(epoch, hold=[(fresh, order, pair, 1)], release=(reservation,), at={pair: 1})
     with pytest.raises(StaleEpoch):
         await world.journal.write_turn(turn)
     assert await world.status_of(fresh) is None
@@ -298,15 +136,15 @@ async def test_a_stale_epoch_writes_nothing(world: World) -> None:
 
 async def test_an_owner_that_never_started_cannot_write(world: World) -> None:
     pair = await world.add_pair(1)
-    reservation, order = _ids()
+    reservation, order = some_ids()
     with pytest.raises(StaleEpoch):
-        await world.journal.write_turn(_turn(1, hold=[(reservation, order, pair, 1)]))
+        await world.journal.write_turn(a_turn(1, hold=[(reservation, order, pair, 1)]))
 
 
 async def test_an_old_version_writes_nothing(world: World) -> None:
     pair, reservation, epoch = await _held(world)
-    fresh, order = _ids()
-    turn = _turn(epoch, hold=[(fresh, order, pair, 1)], release=(reservation,), at={pair: 0})
+    fresh, order = some_ids()
+    turn = a_turn(epoch, hold=[(fresh, order, pair, 1)], release=(reservation,), at={pair: 0})
     with pytest.raises(VersionConflict):
         await world.journal.write_turn(turn)
     assert await world.status_of(fresh) is None
@@ -314,40 +152,40 @@ async def test_an_old_version_writes_nothing(world: World) -> None:
 
 
 async def test_an_unknown_pair_writes_nothing(world: World) -> None:
-    reservation, order, unknown = _ids(3)
+    reservation, order, unknown = some_ids(3)
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(_turn(epoch, hold=[(reservation, order, unknown, 1)]))
+        await world.journal.write_turn(a_turn(epoch, hold=[(reservation, order, unknown, 1)]))
     assert await world.status_of(reservation) is None
 
 
 async def test_overselling_is_refused_whatever_the_owner_believes(world: World) -> None:
     pair = await world.add_pair(5)
-    reservation, order = _ids()
+    reservation, order = some_ids()
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(_turn(epoch, hold=[(reservation, order, pair, 6)]))
+        await world.journal.write_turn(a_turn(epoch, hold=[(reservation, order, pair, 6)]))
     assert await world.stock_of(pair) == (5, 0)
 
 
 @pytest.mark.parametrize("twice", ["in the database", "in the turn"])
 async def test_an_id_is_written_once(world: World, twice: str) -> None:
     pair, reservation, epoch = await _held(world)
-    fresh, order = _ids()
+    fresh, order = some_ids()
     second = reservation if twice == "in the database" else fresh
     hold = [(fresh, order, pair, 1), (second, order, pair, 1)]
     with pytest.raises(DuplicateReservation):
-        await world.journal.write_turn(_turn(epoch, hold=hold, at={pair: 1}))
+        await world.journal.write_turn(a_turn(epoch, hold=hold, at={pair: 1}))
     assert await world.status_of(fresh) is None
     assert await world.stock_of(pair) == (3, 2)
 
 
 async def test_the_sweep_finds_what_nobody_will_ask_for_again(world: World) -> None:
     pair = await world.add_pair(10)
-    overdue, orphan, young, waiting, done, order = _ids(6)
+    overdue, orphan, young, waiting, done, order = some_ids(6)
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
-    past, orders = time.time() - 1, _ids(4)
-    turn = _turn(epoch, hold=[(overdue, orders[0], pair, 1)], expires_at=past)
+    past, orders = time.time() - 1, some_ids(4)
+    turn = a_turn(epoch, hold=[(overdue, orders[0], pair, 1)], expires_at=past)
     await world.journal.write_turn(turn)
     hold = [
         (orphan, orders[1], pair, 1),
@@ -355,7 +193,7 @@ async def test_the_sweep_finds_what_nobody_will_ask_for_again(world: World) -> N
         (waiting, order, pair, 1),
         (done, orders[3], pair, 1),
     ]
-    await world.journal.write_turn(_turn(epoch, hold=hold, at={pair: 1}))
+    await world.journal.write_turn(a_turn(epoch, hold=hold, at={pair: 1}))
     for reservation in (orphan, waiting, done):
         await world.backdate(reservation, 60)
     await world.pending(order)
@@ -367,7 +205,7 @@ async def test_the_sweep_finds_what_nobody_will_ask_for_again(world: World) -> N
 
 async def test_a_turn_and_a_successor_wait_for_each_other(pool: asyncpg.Pool) -> None:
     """P5: the epoch cannot rise in the middle of a turn."""
-    world = _Postgres(pool)
+    world = PostgresWorld(pool)
     pair, _, epoch = await _held(world)
     async with pool.acquire() as connection:
         transaction = connection.transaction()
@@ -380,13 +218,13 @@ async def test_a_turn_and_a_successor_wait_for_each_other(pool: asyncpg.Pool) ->
         await transaction.commit()
     assert await rising == epoch + 1
     with pytest.raises(StaleEpoch):
-        await world.journal.write_turn(_turn(epoch, at={pair: 1}))
+        await world.journal.write_turn(a_turn(epoch, at={pair: 1}))
 
 
 @pytest.mark.parametrize("code", ["deadlock_detected", "serialization_failure", "disk_full"])
 async def test_what_passes_by_itself_is_unavailable(pool: asyncpg.Pool, code: str) -> None:
     """The transaction was rolled back and may be repeated; no reason for an owner to die."""
-    world = _Postgres(pool)
+    world = PostgresWorld(pool)
     pair, reservation, epoch = await _held(world)
     await pool.execute(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
@@ -394,9 +232,9 @@ async def test_what_passes_by_itself_is_unavailable(pool: asyncpg.Pool, code: st
         " CREATE TRIGGER fail BEFORE UPDATE ON inventory_reservations EXECUTE FUNCTION fail()"
     )
     with pytest.raises(Unavailable):
-        await world.journal.write_turn(_turn(epoch, release=(reservation,), at={pair: 1}))
+        await world.journal.write_turn(a_turn(epoch, release=(reservation,), at={pair: 1}))
     await pool.execute("DROP TRIGGER fail ON inventory_reservations")
-    turn = _turn(epoch, release=(reservation,), at={pair: 1})
+    turn = a_turn(epoch, release=(reservation,), at={pair: 1})
     assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
 
 
@@ -404,6 +242,6 @@ async def test_a_closed_pool_is_unavailable(pool: asyncpg.Pool) -> None:
     journal = PostgresStockJournal(pool)
     await pool.close()
     with pytest.raises(Unavailable):
-        await journal.load(_ids(1))
+        await journal.load(some_ids(1))
     with pytest.raises(Unavailable):
-        await journal.write_turn(_turn(1))
+        await journal.write_turn(a_turn(1))
