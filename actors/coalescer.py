@@ -25,7 +25,7 @@ class Coalescer(Generic[Item, Result]):
     At most `in_flight_max` batches of at most `batch_max` items are away at once, and at most
     `queue_max` items wait; beyond that `submit` raises Overloaded at once. `work` must end by
     itself: it carries the timeouts. What it answers with None is `elsewhere`'s to answer, which
-    gets the item and its future. While a batch is away, another leaves only with `another_from`
+    gets the item and its future, done or not. While a batch is away, another leaves only with `another_from`
     items or more: small ones would make batches smaller, not faster.
     """
 
@@ -102,14 +102,10 @@ class Coalescer(Generic[Item, Result]):
         try:
             results = await self._work([item for item, _ in batch])
             for (item, future), result in zip(batch, results, strict=True):
-                if future.done():
-                    continue
-                if result is not None:
-                    future.set_result(result)
-                elif self._elsewhere is not None:
+                if result is None and self._elsewhere is not None:
                     self._elsewhere(item, future)
-                else:
-                    future.set_result(cast(Result, None))
+                elif not future.done():
+                    future.set_result(cast(Result, result))
         except BaseException as error:
             for _, future in batch:
                 if not future.done():

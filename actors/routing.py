@@ -33,7 +33,7 @@ class Routing:
         if owner == self._homes.home_of(inventory_id):
             self._learned.pop(inventory_id, None)
         else:
-            if len(self._learned) >= _LEARNED_MAX:
+            if inventory_id not in self._learned and len(self._learned) >= _LEARNED_MAX:
                 del self._learned[next(iter(self._learned))]
             self._learned[inventory_id] = owner
         return owner

@@ -76,6 +76,7 @@ class StockClient:
         self._monotonic = monotonic
         self._lanes: dict[str, Coalescer[Request, Answer]] = {}
         self._following: dict[Result, tuple[int, float]] = {}
+        self._unsure: set[Request] = set()  # followed, and perhaps decided where they were before
 
     async def reserve(self, requests: Sequence[Reserve]) -> list[Answer]:
         """Ask for each reservation; answers in order, ReserveStatus in `status`.
@@ -130,10 +131,13 @@ class StockClient:
 
     def _follow(self, request: Request, future: Result) -> None:
         """Ask again where the pair is now, within the deadline; the future stays the caller's."""
+        if future.done():
+            self._unsure.discard(request)
+            return
         config, now = self._config, self._monotonic()
         moves, deadline = self._following.get(future, (0, now + config.deadline_s))
         if not moves:
-            future.add_done_callback(lambda done: self._following.pop(done, None))
+            future.add_done_callback(lambda done: self._followed(request, done))
         self._following[future] = (moves + 1, deadline)
         pause = 0.0
         if moves >= _MOVES_AT_ONCE:
@@ -145,6 +149,10 @@ class StockClient:
         else:
             self._send_again(request, future)
 
+    def _followed(self, request: Request, future: Result) -> None:
+        self._following.pop(future, None)
+        self._unsure.discard(request)
+
     def _send_again(self, request: Request, future: Result) -> None:
         if future.done():
             return
@@ -152,29 +160,36 @@ class StockClient:
         try:
             (self._lanes.get(owner) or self._new_lane(owner)).add(request, future)
         except Overloaded:
-            future.set_result(_BUSY)
+            future.set_result(_UNAVAILABLE if request in self._unsure else _BUSY)
 
     async def _until_answered(self, owner: str, requests: list[Request]) -> list[Answer | None]:
         """Repeat what stays without a decision, with the same ids, until the deadline.
 
-        None for what is to be asked elsewhere.
+        None for what is to be asked elsewhere. BUSY means that nothing was done: it is no answer
+        to who may have been decided by an earlier try, whose answer was lost.
         """
         config = self._config
         answers: list[Answer | None] = [_UNAVAILABLE] * len(requests)
         open_positions = list(range(len(requests)))
+        unsure: set[int] = set()
+        if self._unsure:
+            unsure.update(one for one in open_positions if requests[one] in self._unsure)
         deadline = self._monotonic() + config.deadline_s
         pause = config.retry_first_s
         while True:
             sent = [requests[position] for position in open_positions]
             got = await self._one_call(owner, sent)
             if got is not None:
-                open_positions = self._take(requests, open_positions, got, answers)
+                open_positions = self._take(requests, open_positions, got, answers, unsure)
             elif is_dedicated(owner):
                 # It may have given its pairs back and be gone; their homes know.
                 self._routing.forget(owner)
                 for position in open_positions:
                     answers[position] = None
+                    self._unsure.add(requests[position])
                 return answers
+            else:
+                unsure.update(open_positions)
             if not open_positions or self._monotonic() + pause >= deadline:
                 return answers
             await asyncio.sleep(pause)
@@ -186,6 +201,7 @@ class StockClient:
         positions: list[int],
         got: list[Answer],
         answers: list[Answer | None],
+        unsure: set[int],
     ) -> list[int]:
         """Keep what an owner said; the positions that are still open."""
         still_open: list[int] = []
@@ -194,10 +210,17 @@ class StockClient:
             if status == ReserveStatus.ELSEWHERE:
                 self._routing.learn(requests[position].inventory_id, answer.available)
                 answers[position] = None
+                if position in unsure:
+                    self._unsure.add(requests[position])
                 continue
-            answers[position] = answer
             if status == ReserveStatus.UNAVAILABLE:
+                unsure.add(position)
+            if status == ReserveStatus.UNAVAILABLE or (
+                status == ReserveStatus.BUSY and position in unsure
+            ):
                 still_open.append(position)
+            else:
+                answers[position] = answer
         return still_open
 
     async def _one_call(self, owner: str, requests: list[Request]) -> list[Answer] | None:
