@@ -2,7 +2,8 @@
 
 Each caller has a queue of its own and they are served in turn, so one that sends without end
 waits for itself. The bound is shared: whoever holds more than a fair part of it is told to come
-back before others are, and there is always room for one more caller.
+back before others are. Only where many callers came and filled their parts at once is there none
+left for the next.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Mailbox:
         self._queues: dict[Hashable, deque[Call]] = {}
         self._queued_of: dict[Hashable, int] = {}
         self._per_s = 0.0
+        self._left = False  # by the last take: only then is the time to the next one a turn's
         self._taken_at = monotonic()
         self.queued = 0
         """Requests that wait."""
@@ -91,7 +93,11 @@ class Mailbox:
         return max(RETRY_AFTER_MS_MIN, min(wait_ms, RETRY_AFTER_MS_MAX))
 
     def _measure(self, taken: int) -> None:
+        """How fast turns are when requests wait for them; how fast they arrive is no measure."""
         now = self._monotonic()
         elapsed, self._taken_at = now - self._taken_at, now
-        if taken and elapsed > 0:
-            self._per_s = _RATE_KEPT * self._per_s + (1 - _RATE_KEPT) * taken / elapsed
+        if self._left and elapsed > 0:
+            rate = taken / elapsed
+            kept = _RATE_KEPT if self._per_s else 0.0
+            self._per_s = kept * self._per_s + (1 - kept) * rate
+        self._left = bool(self._queues)
