@@ -24,6 +24,7 @@ from tests.storage.books import (
 )
 
 FIRST = uid("first")
+MUG = uid("mug@east")
 FIRST_RESERVATION = uid("first:mug@east")
 PAYING_RESERVATION = uid("paying:mug@east")
 
@@ -269,7 +270,18 @@ async def owner_forgotten(world: World) -> None:
 
 @breaks("P5")
 async def written_past_the_owner(world: World) -> None:
-    await world.sql("UPDATE inventory SET version = 0 WHERE inventory_id = $1", uid("mug@east"))
+    await world.sql("UPDATE inventory SET version = 0 WHERE inventory_id = $1", MUG)
+
+
+@breaks("P5")
+async def with_an_owner_nobody_handed_it_to(world: World) -> None:
+    await world.sql("UPDATE inventory SET owner_name = 'hot-0' WHERE inventory_id = $1", MUG)
+
+
+@breaks("P5")
+async def never_arrived_where_it_was_handed(world: World) -> None:
+    handed = "INSERT INTO pair_handovers VALUES (DEFAULT, $1, $2, 2, 'hot-0')"
+    await world.sql(handed, MUG, OWNER)
 
 
 async def _second_order_with_the_same_key(world: World) -> None:
