@@ -118,6 +118,7 @@ class StockOwner:
         self._arrived = asyncio.Event()
         self._watch = HoldWatch()
         self._to_serve: dict[bytes, None] = {}
+        self._lost: set[bytes] = set()  # pairs of turns that were not written; their holds are due
         self._unpublished: dict[bytes, None] = {}
         self._changed = asyncio.Event()
         self.metrics = OwnerMetrics(clocks.monotonic)
@@ -351,12 +352,11 @@ class StockOwner:
         return answers
 
     def _expires_at(self, watched: Watched) -> float | None:
-        """When a hold that is still open runs out; of a pair that is not in memory, it is time to
-        look."""
+        """When a hold that is still open runs out; of a pair that a turn lost, it is time to look."""
         reservation_id, inventory_id = watched
         pair = self._pairs.get(inventory_id)
         if pair is None:
-            return 0.0
+            return 0.0 if inventory_id in self._lost else None
         held = pair.holds.get(reservation_id)
         return held.expires_at if held is not None else None
 
@@ -375,7 +375,9 @@ class StockOwner:
         elsewhere: dict[bytes, int] = {}
         missing = list(wanted)
         for begin in range(0, len(missing), self._config.load_max):
-            for pair in await self._journal.load(missing[begin : begin + self._config.load_max]):
+            loaded = await self._journal.load(missing[begin : begin + self._config.load_max])
+            self._lost.difference_update(missing[begin : begin + self._config.load_max])
+            for pair in loaded:
                 owner = pair.owner or self._homes.home_of(pair.inventory_id)
                 if owner == self.name:
                     self._take_in(pair)
@@ -407,6 +409,7 @@ class StockOwner:
     def _take_back(self, turn: Turn, due: list[Watched], to_serve: dict[bytes, None]) -> None:
         """The turn is not written: forget what it did, and what had to be done is to be done."""
         self._forget(turn.pair_ids)
+        self._lost.update(turn.pair_ids)
         self._watch.put_back(due)
         self._to_serve = to_serve | self._to_serve
 
