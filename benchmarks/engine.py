@@ -43,7 +43,6 @@ STOCK = 1_000_000
 TTL_S = 3_600.0
 PICKS = 200_000
 """Picks drawn before a window opens; then they begin again."""
-_CPUS_TOLD = 16  # Ray's bookkeeping, no core more: room for that many owners of 0.1 and others
 _FILL_TIMEOUT_S = 600.0
 _FILL_AT_ONCE = 100_000
 _VARIANTS_PER_PRODUCT = 100
@@ -130,7 +129,7 @@ def _ray(settings: Settings) -> Iterator[None]:
         namespace=NAMESPACE,
         include_dashboard=False,
         log_to_driver=False,
-        num_cpus=_CPUS_TOLD,
+        num_cpus=max(os.cpu_count() or 1, 2),
         object_store_memory=100 * 1024 * 1024,
         _temp_dir=str(socket_folder(settings.home) / "r"),
     )
@@ -279,3 +278,30 @@ def rate(
         reference=reference,
         details={**seen.details(), **more},
     )
+
+
+async def best_of_owners(
+    group: callers.CallerProcesses,
+    pool: asyncpg.Pool,
+    target: OwnersTarget,
+    name: str,
+    *,
+    layouts: Sequence[int],
+    concurrency: int,
+    seconds: float,
+    stock: int,
+) -> Figure:
+    """The best rate of the owners over several numbers of calling processes."""
+    found: list[Figure] = []
+    for processes in layouts:
+        seen = await measure_owners(
+            group,
+            pool,
+            target,
+            processes=processes,
+            concurrency=concurrency,
+            seconds=seconds,
+            stock=stock,
+        )
+        found.append(rate(name, seen, processes=processes))
+    return max(found, key=lambda figure: figure.value)

@@ -27,9 +27,9 @@ from benchmarks.engine import (
     SOLD,
     OwnersTarget,
     addresses,
+    best_of_owners,
     engine,
     fill,
-    measure_owners,
     pair_id,
     rate,
     reserving,
@@ -153,19 +153,16 @@ async def _ours_elsewhere(
 ) -> Figure:
     """The best of several numbers of processes."""
     target = OwnersTarget(where=await addresses(OWNER), key=settings.stream_key())
-    found: list[Figure] = []
-    for processes in QUICK_PROCESSES if options.quick else PROCESSES:
-        seen = await measure_owners(
-            group,
-            pool,
-            target,
-            processes=processes,
-            concurrency=concurrency,
-            seconds=options.seconds,
-            stock=STOCK,
-        )
-        found.append(rate(OURS, seen, processes=processes))
-    return max(found, key=lambda figure: figure.value)
+    return await best_of_owners(
+        group,
+        pool,
+        target,
+        OURS,
+        layouts=QUICK_PROCESSES if options.quick else PROCESSES,
+        concurrency=concurrency,
+        seconds=options.seconds,
+        stock=STOCK,
+    )
 
 
 async def _peer_elsewhere(

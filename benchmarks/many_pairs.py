@@ -22,9 +22,9 @@ from benchmarks.engine import (
     STOCK,
     OwnersTarget,
     addresses,
+    best_of_owners,
     engine,
     fill,
-    measure_owners,
     rate,
     start_pool,
     stop_pool,
@@ -120,19 +120,16 @@ async def _ours(
         exponent=EXPONENT,
     )
     name = "stock owner" if owners == 1 else f"pool of {owners} stock owners"
-    found: list[Figure] = []
-    for processes in QUICK_PROCESSES if options.quick else PROCESSES:
-        seen = await measure_owners(
-            group,
-            pool,
-            target,
-            processes=processes,
-            concurrency=count,
-            seconds=options.seconds,
-            stock=STOCK,
-        )
-        found.append(rate(name, seen, processes=processes))
-    return max(found, key=lambda figure: figure.value)
+    return await best_of_owners(
+        group,
+        pool,
+        target,
+        name,
+        layouts=QUICK_PROCESSES if options.quick else PROCESSES,
+        concurrency=count,
+        seconds=options.seconds,
+        stock=STOCK,
+    )
 
 
 async def _peers(

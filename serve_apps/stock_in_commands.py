@@ -123,7 +123,15 @@ def _tell(sku: str, warehouse: str, outcome: Any) -> None:
 
 def add_stock_in_commands(app: typer.Typer) -> None:
     """The commands, on the `stock` sub-command."""
+    _add_movements(app)
+    _add_transfer(app)
+    _add_policy(app)
+    _add_rules_of_pairs(app)
+    _add_orders(app)
+    _add_ledger(app)
 
+
+def _add_movements(app: typer.Typer) -> None:
     @app.command()
     def receive(
         sku: Sku,
@@ -169,6 +177,10 @@ def add_stock_in_commands(app: typer.Typer) -> None:
         """Units came back and can be sold again."""
         _move(home, (sku, warehouse), MovementKind.RETURN, quantity, by=by, why=reason)
 
+    del receive, adjust, count, return_
+
+
+def _add_transfer(app: typer.Typer) -> None:
     @app.command()
     def transfer(
         sku: Sku,
@@ -195,13 +207,10 @@ def add_stock_in_commands(app: typer.Typer) -> None:
         _tell(sku, origin, left)
         _tell(sku, destination, arrived)
 
-    _add_rules(app)
-    _add_orders(app)
-    _add_ledger(app)
-    del receive, adjust, count, return_, transfer
+    del transfer
 
 
-def _add_rules(app: typer.Typer) -> None:
+def _add_policy(app: typer.Typer) -> None:
     @app.command()
     def policy(
         sku: Sku,
@@ -234,6 +243,10 @@ def _add_rules(app: typer.Typer) -> None:
 
         carried_out_by(home, work)
 
+    del policy
+
+
+def _add_rules_of_pairs(app: typer.Typer) -> None:
     @app.command()
     def safety(
         sku: Sku,
@@ -267,7 +280,7 @@ def _add_rules(app: typer.Typer) -> None:
 
         on_databases(settings_of(home), work)
 
-    del policy, safety, reorder
+    del safety, reorder
 
 
 def _add_orders(app: typer.Typer) -> None:

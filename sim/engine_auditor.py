@@ -17,7 +17,6 @@ from domain.stock import (
     Extend,
     ExtendStatus,
     Movement,
-    MovementStatus,
     Release,
     ReleaseStatus,
     Request,
@@ -73,7 +72,6 @@ class Auditor:
     """Units of the orders that were told to be confirmed."""
     violations: list[Violation] = field(default_factory=list)
     answers: int = 0
-    undecided: int = 0
 
     def sent(self, request: Request, at: float) -> None:
         """A caller sends a request (again)."""
@@ -96,7 +94,6 @@ class Auditor:
         """A caller hears the answer to a request that it sent at `sent_at`."""
         self.answers += 1
         if answer.status in _UNDECIDED:
-            self.undecided += 1
             return
         if answer.status == ReserveStatus.ELSEWHERE:
             self._object("P4", "a caller was told ELSEWHERE by its own client", request)
@@ -368,6 +365,3 @@ class Auditor:
         about = [request.inventory_id]
         about += [one for one in request if isinstance(one, bytes) and one != NOBODY]
         self.violations.append(Violation(promise, text, tuple(about)))
-
-
-__all__ = ["Auditor", "MovementStatus", "Violation"]

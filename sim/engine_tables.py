@@ -261,23 +261,6 @@ class Tables:
     def _is_active(self, reservation_id: bytes) -> bool:
         return self.reservations[reservation_id].status == "active"
 
-    def fail(self, order_id: bytes) -> str:
-        """A pending order fails; the status it has then."""
-        order = self.orders.get(order_id)
-        if order is None:
-            return "unknown"
-        if order.status == "pending":
-            order.status = "failed"
-        return order.status
-
-    def holds_of(self, order_id: bytes) -> list[tuple[bytes, bytes]]:
-        """What an order still only holds."""
-        return [
-            (one, self.reservations[one].inventory_id)
-            for one in self.of_order.get(order_id, ())
-            if self._is_active(one)
-        ]
-
 
 class TurnWriting:
     """One turn's transaction: statements on copies, and the copies put in place at the end."""

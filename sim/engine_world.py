@@ -66,13 +66,11 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of one seed."""
+class Facts:
+    """What a seed's run came to, in numbers."""
 
     seed: int
     hours: float
-    violations: tuple[Violation, ...]
-    events: tuple[Event, ...]
     requests: int
     held: int
     turns: int
@@ -80,6 +78,15 @@ class Outcome:
     faults: dict[str, int]
     digest: str
     """Of everything that happened, in order: the same seed gives the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one seed."""
+
+    facts: Facts
+    violations: tuple[Violation, ...]
+    events: tuple[Event, ...]
 
 
 class World:
@@ -222,11 +229,9 @@ class World:
 
     def _outcome(self, violations: list[Violation]) -> Outcome:
         held = sum(one.held_at is not None for one in self.auditor.seen.values())
-        return Outcome(
+        facts = Facts(
             seed=self.seed,
             hours=self.hours,
-            violations=tuple(violations),
-            events=tuple(self._events),
             requests=self.auditor.answers,
             held=held,
             turns=len(self.tables.log),
@@ -236,6 +241,7 @@ class World:
             faults=dict(sorted(self._trouble.counts.items())),
             digest=self._digest.hexdigest(),
         )
+        return Outcome(facts=facts, violations=tuple(violations), events=tuple(self._events))
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self._loop.create_task(work)

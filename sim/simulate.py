@@ -17,14 +17,13 @@ from typing import Any
 import structlog
 
 from sim.engine_auditor import Violation
-from sim.engine_world import Event, Outcome, simulate
+from sim.engine_world import Event, Facts, Outcome, simulate
 from sim.mutants import MUTANTS, mutated
 
 STORY_LINES_MAX = 40
 VIOLATIONS_SHOWN_MAX = 5
 SEEDS_PER_MUTANT_MAX = 60
 MUTANT_HOURS = 0.2
-HOURS_PER_RUN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +39,9 @@ class Job:
 class Summary:
     """What a run came to, without its events."""
 
-    seed: int
-    hours: float
+    facts: Facts
     violations: tuple[str, ...]
     story: tuple[str, ...]
-    requests: int
-    held: int
-    turns: int
-    hand_overs: int
-    faults: dict[str, int]
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +60,7 @@ def story_of(outcome: Outcome) -> tuple[str, ...]:
     if not outcome.violations:
         return ()
     first = outcome.violations[0]
-    lines = [f"seed {outcome.seed}, {outcome.hours:g} h: {_sentence(first)}"]
+    lines = [f"seed {outcome.facts.seed}, {outcome.facts.hours:g} h: {_sentence(first)}"]
     about = set(first.about)
     own = [one for one in outcome.events if about & set(one.about)]
     around = [one for one in outcome.events if not one.about]
@@ -99,16 +91,9 @@ def play(job: Job) -> Summary:
             outcome = simulate(job.seed, job.hours)
     shown = outcome.violations[:VIOLATIONS_SHOWN_MAX]
     return Summary(
-        seed=outcome.seed,
-        hours=outcome.hours,
+        facts=outcome.facts,
         violations=tuple(_sentence(one) for one in shown),
         story=story_of(outcome),
-        requests=outcome.requests,
-        held=outcome.held,
-        turns=outcome.turns,
-        hand_overs=outcome.hand_overs,
-        faults=outcome.faults,
-        digest=outcome.digest,
     )
 
 
@@ -162,23 +147,28 @@ def report(summaries: Sequence[Summary], seconds: float) -> dict[str, Any]:
     failed = [one for one in summaries if one.violations]
     faults: dict[str, int] = {}
     for one in summaries:
-        for fault, count in one.faults.items():
+        for fault, count in one.facts.faults.items():
             faults[fault] = faults.get(fault, 0) + count
     return {
         "ok": not failed,
         "seeds": len(summaries),
-        "hours": round(sum(one.hours for one in summaries), 3),
+        "hours": round(sum(one.facts.hours for one in summaries), 3),
         "seconds": round(seconds, 1),
-        "requests": sum(one.requests for one in summaries),
-        "held": sum(one.held for one in summaries),
-        "turns": sum(one.turns for one in summaries),
-        "hand_overs": sum(one.hand_overs for one in summaries),
+        "requests": sum(one.facts.requests for one in summaries),
+        "held": sum(one.facts.held for one in summaries),
+        "turns": sum(one.facts.turns for one in summaries),
+        "hand_overs": sum(one.facts.hand_overs for one in summaries),
         "faults": dict(sorted(faults.items())),
         "failed": [
-            {"seed": one.seed, "hours": one.hours, "violations": one.violations, "story": one.story}
+            {
+                "seed": one.facts.seed,
+                "hours": one.facts.hours,
+                "violations": one.violations,
+                "story": one.story,
+            }
             for one in failed
         ],
-        "digests": {str(one.seed): one.digest for one in summaries[:20]},
+        "digests": {str(one.facts.seed): one.facts.digest for one in summaries[:20]},
     }
 
 
@@ -188,5 +178,5 @@ def run_many(
     """Runs of `hours` each from `seed` on; the document of `report`."""
     begun = time.perf_counter()
     jobs = [Job(seed + number, hours, mutant) for number in range(seeds)]
-    summaries = sorted(play_all(jobs, workers), key=lambda one: one.seed)
+    summaries = sorted(play_all(jobs, workers), key=lambda one: one.facts.seed)
     return report(summaries, time.perf_counter() - begun)

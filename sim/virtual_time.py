@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 _RESOLUTION_S = 1e-9
@@ -16,20 +16,6 @@ _RESOLUTION_S = 1e-9
 
 class NothingLeftError(RuntimeError):
     """Everything waits and no timer is set: nobody would ever wake up."""
-
-
-class VirtualNetwork(Protocol):
-    """What stands behind the loop's sockets, when there is anything."""
-
-    async def connect(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """A connection to who listens there. Raises OSError."""
-        ...
-
-    def listen(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Any:
-        """Something with the `sockets` and `close` of asyncio.Server."""
-        ...
 
 
 class _JumpingSelector:
@@ -51,14 +37,13 @@ class _JumpingSelector:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Time starts at 0 s. Give it a `network` to let code in it connect and listen."""
+    """Time starts at 0 s."""
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
         self._selector = _JumpingSelector(self)
         self._clock_resolution = _RESOLUTION_S
-        self.network: VirtualNetwork | None = None
 
     def time(self) -> float:
         """Virtual seconds since the start."""
@@ -67,22 +52,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def jump(self) -> None:
         """Move the clock to the next timer."""
         self._now = max(self._now, cast(Any, self)._scheduled[0]._when)
-
-    async def create_connection(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any
-    ) -> Any:  # type: ignore[override]
-        """A connection in the virtual network."""
-        if self.network is None:
-            raise OSError("this loop has no network")
-        return await self.network.connect(protocol_factory, host, port)
-
-    async def create_server(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any
-    ) -> Any:  # type: ignore[override]
-        """A listener in the virtual network."""
-        if self.network is None:
-            raise OSError("this loop has no network")
-        return self.network.listen(protocol_factory, host, port)
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none."""

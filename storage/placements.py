@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.placement import LEAD_S, Place, Wish
+from storage.pairs import find_pair
 from storage.sql import load
 from storage.stock_journal import reach
 
@@ -59,7 +60,7 @@ class PostgresPlacements:
 
     async def find_pair(self, sku: str, warehouse: str) -> UUID | None:
         """The pair of a SKU and a warehouse's code."""
-        return await reach(lambda: self._pool.fetchval(_SQL["find_pair"], sku, warehouse))
+        return await find_pair(self._pool, sku, warehouse)
 
     async def owner_of(self, inventory_id: UUID) -> str | None:
         """The dedicated owner that has the pair now; empty: the pool; None: no such pair."""

@@ -18,11 +18,6 @@ UPDATE stock_placements SET until_at = now()
 WHERE inventory_id = $1 AND placement_id <> $2 AND from_at < now()
   AND (until_at IS NULL OR until_at > now())
 
--- name: find_pair
-SELECT i.inventory_id FROM inventory i
-JOIN product_variants v USING (variant_id) JOIN warehouses w USING (warehouse_id)
-WHERE v.sku = $1 AND w.code = $2
-
 -- name: owner_of
 SELECT owner_name FROM inventory WHERE inventory_id = $1
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.stock import Movement, MovementKind
+from storage.pairs import find_pair
 from storage.sql import load
 from storage.stock_journal import reach
 
@@ -40,10 +41,10 @@ class PostgresStockIn:
 
     async def pair(self, sku: str, warehouse: str) -> UUID:
         """The pair of a SKU and a warehouse's code. Raises UnknownPairError."""
-        row = await reach(lambda: self._pool.fetchrow(_SQL["find_pair"], sku, warehouse))
-        if row is None:
+        found = await find_pair(self._pool, sku, warehouse)
+        if found is None:
             raise UnknownPairError(f"there is no {sku} in {warehouse}; see GET /api/v1/stock/pairs")
-        return row["inventory_id"]
+        return found
 
     async def instruct(
         self,

@@ -1,8 +1,3 @@
--- name: find_pair
-SELECT i.inventory_id, i.variant_id FROM inventory i
-JOIN product_variants v USING (variant_id) JOIN warehouses w USING (warehouse_id)
-WHERE v.sku = $1 AND w.code = $2
-
 -- name: instruct
 INSERT INTO stock_instructions (instruction_id, inventory_id, kind, quantity, actor, reason, reference)
 VALUES ($1, $2, $3, $4, $5, $6, $7)

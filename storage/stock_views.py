@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.owners import Homes, is_dedicated
+from storage.pairs import find_pair
 from storage.sql import load
 from storage.stock_journal import reach
 
@@ -86,10 +87,9 @@ class StockViews:
 
     async def pair(self, sku: str, warehouse: str) -> dict[str, Any] | None:
         """One pair with its last hand-overs and ledger lines; None if there is none."""
-        found = await self._fetch("find_pair", sku, warehouse)
-        if not found:
+        inventory_id = await find_pair(self._pool, sku, warehouse)
+        if inventory_id is None:
             return None
-        inventory_id = found[0]["inventory_id"]
         [row] = await self._rows([inventory_id])
         [held] = await self._fetch("open_reservations", inventory_id)
         return {

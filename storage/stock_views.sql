@@ -57,11 +57,6 @@ LEFT JOIN stock_policies s USING (variant_id) LEFT JOIN pair_rules r USING (inve
 WHERE i.inventory_id = ANY ($1::uuid[])
 ORDER BY i.inventory_id
 
--- name: find_pair
-SELECT i.inventory_id FROM inventory i
-JOIN product_variants v USING (variant_id) JOIN warehouses w USING (warehouse_id)
-WHERE v.sku = $1 AND w.code = $2
-
 -- name: handovers
 SELECT from_owner, from_epoch, to_owner, at FROM pair_handovers
 WHERE inventory_id = $1 ORDER BY handover_id DESC LIMIT $2

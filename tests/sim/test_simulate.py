@@ -20,14 +20,14 @@ HOURS = 0.1
 def test_the_engine_keeps_its_promises(seed: int) -> None:
     summary = play(Job(seed, HOURS))
     assert summary.violations == (), "\n".join(summary.story)
-    assert summary.held > 0
-    assert summary.turns > 0
+    assert summary.facts.held > 0
+    assert summary.facts.turns > 0
 
 
 def test_a_seed_replays_exactly_in_another_process() -> None:
     code = (
         "from sim.simulate import *; import json;"
-        "print(json.dumps([play(Job(seed, 0.1)).digest for seed in (5, 6)]))"
+        "print(json.dumps([play(Job(seed, 0.1)).facts.digest for seed in (5, 6)]))"
     )
     digests = [
         json.loads(
