@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from domain.ports import DuplicateReservation, LimitPassed, StaleEpoch, VersionConflict
-from domain.stock import NOBODY, Closed, Hold, Known, Pair, Policy
+from domain.stock import NOBODY, PLAIN, Closed, Hold, Known, Pair, Policy
 from domain.turns import CustomerOfVariant, Instruction, Turn
 
 OPEN = ("active",)
@@ -159,13 +159,14 @@ class Tables:
     def _pair(self, inventory_id: bytes) -> Pair:
         row = self.pairs[inventory_id]
         backorder_max, customer_max = self.policies.get(row.variant_id, (0, 0))
+        policy = Policy(row.safety_stock, backorder_max, customer_max)
         pair = Pair(
             inventory_id,
             row.variant_id,
             row.quantity,
             row.version,
             row.reserved,
-            policy=Policy(row.safety_stock, backorder_max, customer_max),
+            policy=PLAIN if policy == PLAIN else policy,
             owner=row.owner_name,
         )
         for reservation_id, one in self.active.get(inventory_id, {}).items():
@@ -317,7 +318,7 @@ class TurnWriting:
                 turn.reserved_pairs[position],
                 turn.quantities[position],
                 turn.expires_at[position],
-                now,
+                now + position * 1e-6,  # first come, first served within a turn, too
                 customer_id=turn.customer_ids[position],
                 backordered=turn.backordered[position],
             )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 import uuid
+from random import Random
 from typing import Any, Protocol
 
 import asyncpg
 
 from domain.stock import MovementKind, Policy
 from domain.turns import Instruction, Turn
+from sim.engine_tables import InstructionRow, PairRow, ReservationRow, Tables
+from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase
 from storage.stock_journal import PostgresStockJournal
 from tests.actors.memory import MemoryJournal, Reservation, Row
 from tests.actors.postgres import add_pair, status_of, stock_of
@@ -110,6 +113,69 @@ class MemoryWorld:
 
     async def pending(self, order_id: bytes) -> None:
         self._pending.add(order_id)
+
+
+class SimulatedWorld:
+    """The twin that the simulator runs on."""
+
+    def __init__(self) -> None:
+        self.tables = Tables(unix=time.time, elapsed=time.monotonic)
+        database = ScriptedDatabase(self.tables, Random(1), lambda _: None)
+        self.journal = DatabaseOfProcess(database, Line())
+
+    async def add_pair(self, available: int, beside: bytes | None = None) -> bytes:
+        pair = uuid.uuid4().bytes
+        variant = self.tables.pairs[beside].variant_id if beside else uuid.uuid4().bytes
+        self.tables.pairs[pair] = PairRow(variant, available)
+        return pair
+
+    async def rule(self, pair: bytes, policy: Policy) -> None:
+        row = self.tables.pairs[pair]
+        row.safety_stock = policy.safety_stock
+        self.tables.policies[row.variant_id] = (policy.backorder_max, policy.customer_max)
+
+    async def row_of(self, pair: bytes) -> tuple[int, int, int, int, str]:
+        row = self.tables.pairs[pair]
+        return row.quantity, row.reserved, row.backordered, row.version, row.owner_name
+
+    async def instruct(self, instruction: Instruction) -> bytes:
+        movement_id = uuid.uuid4().bytes
+        self.tables.instructions[movement_id] = InstructionRow(*instruction)
+        return movement_id
+
+    async def ledger_of(self, pair: bytes) -> list[tuple[int, int]]:
+        lines = self.tables.ledger
+        return [(line.change, line.balance) for line in lines if line.inventory_id == pair]
+
+    async def hand_overs_of(self, pair: bytes) -> list[tuple[str, str]] | None:
+        return None
+
+    async def stock_of(self, pair: bytes) -> tuple[int, int]:
+        row = self.tables.pairs[pair]
+        return row.quantity, row.reserved
+
+    async def status_of(self, reservation_id: bytes) -> str | None:
+        found = self.tables.reservations.get(reservation_id)
+        return found and found.status
+
+    async def set_status(self, reservation_id: bytes, status: str) -> None:
+        row = self.tables.reservations[reservation_id]
+        row.status = status
+        if status != "active":
+            self.tables.active.get(row.inventory_id, {}).pop(reservation_id, None)
+
+    async def backdate(self, reservation_id: bytes, seconds: float) -> None:
+        self.tables.reservations[reservation_id].created_at -= seconds
+
+    async def stray(self) -> bytes:
+        pair, reservation_id = some_ids()
+        row = ReservationRow(uuid.uuid4().bytes, pair, 1, time.time() + 600, time.time())
+        self.tables.reservations[reservation_id] = row
+        self.tables.active.setdefault(pair, {})[reservation_id] = row
+        return pair
+
+    async def pending(self, order_id: bytes) -> None:
+        self.tables.record(order_id, order_id.hex(), "", 0)
 
 
 class PostgresWorld:

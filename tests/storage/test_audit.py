@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from domain.promises import PROMISES, VIOLATIONS_SHOWN_MAX, AuditReport
+from tests.storage import broken_ledgers  # its cases join the others in CASES
 from tests.storage.books import NOW, ORDER, Bus, Held, Order, uid, write_books, write_order
 from tests.storage.broken_books import (
     CASES,
@@ -18,6 +19,7 @@ from tests.storage.broken_books import (
 )
 
 pytestmark = pytest.mark.asyncio
+assert broken_ledgers.__doc__  # imported for its cases
 
 
 async def _world(pool: asyncpg.Pool) -> World:

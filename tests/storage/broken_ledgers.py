@@ -1,0 +1,31 @@
+"""Ways to break the books of physical stock, each of which the audit must find."""
+
+from __future__ import annotations
+
+from tests.storage.books import uid
+from tests.storage.broken_books import World, breaks
+
+
+@breaks("P2")
+async def balance_rewritten(world: World) -> None:
+    await world.sql("ALTER TABLE stock_movements DISABLE TRIGGER USER")
+    await world.sql("UPDATE stock_movements SET balance = balance + 1 WHERE kind = 'received'")
+
+
+@breaks("P2")
+async def done_without_a_line(world: World) -> None:
+    await world.sql(
+        "INSERT INTO stock_instructions (instruction_id, inventory_id, kind, quantity, actor,"
+        " status, settled_at) VALUES (gen_random_uuid(), $1, 'receive', 5, 'ann', 'done', now())",
+        uid("mug@east"),
+    )
+
+
+@breaks("P2")
+async def promised_to_nobody(world: World) -> None:
+    await world.sql("UPDATE inventory SET backordered = 1 WHERE inventory_id = $1", uid("mug@east"))
+
+
+@breaks("P2")
+async def a_customer_with_more_than_they_have(world: World) -> None:
+    await world.sql("INSERT INTO customer_units VALUES ($1, gen_random_uuid(), 2)", uid("mug"))
