@@ -444,10 +444,9 @@ class StockOwner:
         """Forget holds that Postgres has settled meanwhile; they can never open again."""
         moment = self._clocks.monotonic() - self._config.settled_after_s
         while old := self._watch.written_before(moment, self._config.load_max):
-            seen = await self._journal.find([reservation_id for reservation_id, _ in old])
+            settled = set(await self._journal.settled([one for one, _ in old]))
             for reservation_id, inventory_id in old:
-                status = seen[reservation_id].status if reservation_id in seen else "active"
-                if status != "active" and inventory_id in self._pairs:
+                if reservation_id in settled and inventory_id in self._pairs:
                     self._pairs[inventory_id].holds.pop(reservation_id, None)
         self._watch.compact(self._expires_at)
 

@@ -22,9 +22,9 @@ LEAD_S = 60.0
 class PlacementPolicy:
     """When a pair is promoted and demoted."""
 
-    promote_per_s: float = 1_000.0
+    promote_per_s: float = 5_000.0
     """Requests per second from which on a pair gets an owner of its own."""
-    demote_per_s: float = 100.0
+    demote_per_s: float = 500.0
     """Requests per second below which it is cool."""
     cool_for_s: float = 60.0
     """It goes back to the pool once it has been cool for so long."""

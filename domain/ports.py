@@ -64,6 +64,10 @@ class StockJournal(Protocol):
         """Status, inventory_id and content of the reservations that exist."""
         ...
 
+    async def settled(self, reservation_ids: Sequence[bytes]) -> list[bytes]:
+        """Those of them that are no longer only held."""
+        ...
+
     async def find_as_owner(
         self, reservation_ids: Sequence[bytes], owner: str, epoch: int
     ) -> dict[bytes, Known]:

@@ -39,9 +39,9 @@ class Settings(BaseSettings):
     """Owners in the pool; each is a process."""
     dedicated_owners_max: Annotated[int, Field(ge=0, le=1_000)] = 8
     """Hot pairs that may have an owner of their own; each is a process. 0: all stay in the pool."""
-    promote_per_s: Annotated[float, Field(gt=0)] = 1_000.0
+    promote_per_s: Annotated[float, Field(gt=0)] = 5_000.0
     """Requests per second from which on a pair gets an owner of its own."""
-    demote_per_s: Annotated[float, Field(ge=0)] = 100.0
+    demote_per_s: Annotated[float, Field(ge=0)] = 500.0
     """Requests per second below which a pair with an owner of its own is cool."""
     cool_for_s: Annotated[float, Field(ge=0)] = 60.0
     """How long, in seconds, a pair must be cool to go back to the pool."""

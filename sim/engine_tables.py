@@ -190,6 +190,11 @@ class Tables:
             if one in rows
         }
 
+    def settled(self, reservation_ids: Sequence[bytes]) -> list[bytes]:
+        """Those of the ids that are no longer only held."""
+        rows = self.reservations
+        return [one for one in reservation_ids if one in rows and rows[one].status != "active"]
+
     def units_of(self, customers: Sequence[CustomerOfVariant]) -> dict[CustomerOfVariant, int]:
         """Units of limited variants."""
         units = self.customer_units

@@ -134,6 +134,9 @@ class DatabaseOfProcess:
     async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, Known]:
         return await self._trip("find", lambda: self._tables.find(reservation_ids))
 
+    async def settled(self, reservation_ids: Sequence[bytes]) -> list[bytes]:
+        return await self._trip("settled", lambda: self._tables.settled(reservation_ids))
+
     async def find_as_owner(
         self, reservation_ids: Sequence[bytes], owner: str, epoch: int
     ) -> dict[bytes, Known]:

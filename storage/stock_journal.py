@@ -104,6 +104,10 @@ class PostgresStockJournal:
         rows = await reach(lambda: self._pool.fetch(_SQL["find"], _uuids(reservation_ids)))
         return {row["reservation_id"].bytes: _known(row) for row in rows}
 
+    async def settled(self, reservation_ids: Sequence[bytes]) -> list[bytes]:
+        rows = await reach(lambda: self._pool.fetch(_SQL["settled"], _uuids(reservation_ids)))
+        return [row["reservation_id"].bytes for row in rows]
+
     async def find_as_owner(
         self, reservation_ids: Sequence[bytes], owner: str, epoch: int
     ) -> dict[bytes, Known]:

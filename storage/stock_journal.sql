@@ -60,6 +60,10 @@ SELECT reservation_id, status::text AS status, inventory_id, order_id, quantity,
        extension_id, customer_id, extract(epoch FROM expires_at)::float8 AS expires_at
 FROM inventory_reservations WHERE reservation_id = ANY ($1::uuid[])
 
+-- name: settled
+SELECT reservation_id FROM inventory_reservations
+WHERE reservation_id = ANY ($1::uuid[]) AND status <> 'active'
+
 -- name: find_as_owner
 -- At least one row: whether the fence still holds.
 SELECT f.fresh, r.reservation_id, r.status::text AS status, r.inventory_id, r.order_id, r.quantity,

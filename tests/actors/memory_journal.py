@@ -247,6 +247,16 @@ class MemoryJournal:
             "find", lambda: {one: rows[one].known for one in reservation_ids if one in rows}
         )
 
+    async def settled(self, reservation_ids: Sequence[bytes]) -> list[bytes]:
+        self.found.set()
+        rows = self.reservations
+        return self.faults.do(
+            "settled",
+            lambda: [
+                one for one in reservation_ids if one in rows and rows[one].status != "active"
+            ],
+        )
+
     async def find_as_owner(
         self, reservation_ids: Sequence[bytes], owner: str, epoch: int
     ) -> dict[bytes, Known]:

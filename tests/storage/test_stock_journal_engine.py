@@ -435,3 +435,14 @@ async def test_held_for_a_customer_is_loaded_so(world: World) -> None:
     await world.journal.write_turn(turn)
     [loaded] = await world.journal.load([pair])
     assert loaded.holds[turn.reservation_ids[0]].customer_id == customer
+
+
+async def test_settled_are_those_that_are_not_only_held(world: World) -> None:
+    pair, (held, sold, gone, unknown) = await world.add_pair(5), some_ids(4)
+    epoch = await world.journal.raise_epoch(OWNER, "here", 1)
+    orders = some_ids(3)
+    hold = [(one, order, pair, 1) for one, order in zip((held, sold, gone), orders, strict=True)]
+    await world.journal.write_turn(a_turn(epoch, hold=hold))
+    await world.set_status(sold, "allocated")
+    await world.journal.write_turn(a_turn(epoch, release=(gone,), at={pair: 1}))
+    assert set(await world.journal.settled([held, sold, gone, unknown])) == {sold, gone}
