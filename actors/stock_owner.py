@@ -53,7 +53,6 @@ _EXPIRED_PER_TURN_MAX = 1_000
 _SIDE_JOBS_END_S = 1.0
 _ATTEMPTS_PER_TURN = 3  # a version conflict or a repeated id costs one each
 _PAUSE_AFTER_FAILURE_S = 0.05  # what is due is tried again at once; Postgres is not hammered
-_LOOK_EVERY_S = 1.0  # at the clock that reservations expire by: it may jump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +73,8 @@ class OwnerConfig:
     """How often settled holds are forgotten."""
     settled_after_s: float = 30.0
     """Age at which a hold is looked up; a checkout's repeats are over by then."""
+    look_every_s: float = 1.0
+    """How often the clock that reservations expire by is looked at: it may jump."""
     load_max: int = 1_000
     """Pairs loaded with one query."""
 
@@ -172,7 +173,7 @@ class StockOwner:
                 wait_s = next_expiry - self._clocks.unix()
                 if wait_s <= 0:
                     return
-                wait_s = min(wait_s, _LOOK_EVERY_S)
+                wait_s = min(wait_s, self._config.look_every_s)
             self._arrived.clear()
             try:
                 async with asyncio.timeout(wait_s):

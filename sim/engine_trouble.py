@@ -160,7 +160,7 @@ class Trouble:
         for _ in range(self._random.choice((1, 2, 6))):
             for place in (Place.DEDICATED, Place.POOL):
                 self._database.wished = [Wish(pair, place)]
-                await asyncio.sleep(self._random.uniform(1.0, 9.0))
+                await asyncio.sleep(self._random.uniform(2.0, 18.0))
         self._database.wished = []
 
     async def _heat_wave(self) -> None:

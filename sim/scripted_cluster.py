@@ -17,7 +17,13 @@ from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase
 
 RESTART_S = (0.5, 3.0)
 LOST_S = 3_600.0  # what never comes; callers give up long before
-OWNER = OwnerConfig(publish_every_s=30.0, report_every_s=300.0, tidy_every_s=20.0, pairs_max=40)
+OWNER = OwnerConfig(
+    publish_every_s=30.0,
+    report_every_s=300.0,
+    tidy_every_s=20.0,
+    look_every_s=3.0,
+    pairs_max=40,
+)
 
 
 class SkewedClock:

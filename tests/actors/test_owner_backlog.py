@@ -110,11 +110,10 @@ async def test_while_postgres_is_away_what_is_due_is_tried_again_with_pauses(
 
 
 async def test_a_hold_expires_within_a_look_when_the_clock_jumps(
-    journal: MemoryJournal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    journal: MemoryJournal, clock: Clock
 ) -> None:
     """An owner sleeps until the next expiry by the clock of the moment, and looks up regularly."""
-    monkeypatch.setattr(stock_owner, "_LOOK_EVERY_S", 0.005)
-    owner, pair = an_owner(journal, clock=clock), a_pair(journal, 1)
+    owner, pair = an_owner(journal, clock=clock, look_every_s=0.005), a_pair(journal, 1)
     held = reserve(pair, ttl_s=600)
     expired = asyncio.Event()
     journal.before_write.extend([lambda: None, expired.set])
