@@ -6,6 +6,7 @@ It may lag by a second, and nothing is ever decided from it: the owners of the s
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
@@ -15,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.ports import Unavailable
-from storage.availability_stream import append_changes
+from storage.availability_stream import APPEND_CHANGED, KEY, bounds
 
 READ_TIMEOUT_S = 0.15
 READ_NOW_TIMEOUT_S = 1.0
@@ -23,6 +24,8 @@ READ_NOW_MAX = 1_000
 """Variants in one command of `read_now`."""
 PUBLISH_TIMEOUT_S = 1.0
 LOAD_TIMEOUT_S = 1.0
+PUBLISHED_AT_ONCE_MAX = 1_000
+"""Pairs in one command: Redis serves nobody else meanwhile."""
 PAUSE_S = 1.0
 """How long a server that did not answer is left alone; readers do without it meanwhile."""
 
@@ -34,6 +37,9 @@ NUMBERS_KEPT_MAX = 100_000
 LOAD_PAIRS_MAX = 5_000
 """Pairs in one query to Postgres."""
 
+_PREFIX = "av:"
+_NUMBER = struct.Struct("<16s16sq")
+
 Clock = Callable[[], float]
 LoadNumbers = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
 """Units by inventory_id, from Postgres; unknown pairs are left out."""
@@ -44,6 +50,22 @@ _READ_ALL = """
 local found = {}
 for i, key in ipairs(KEYS) do found[i] = redis.call('HGETALL', key) end
 return found
+"""
+
+# KEYS: the stream of changes; ARGV: 16 bytes of variant, 16 of pair and 8 of units for each pair,
+# then the stream's bounds. One command for all: with a command for each, most of an owner's time
+# over many pairs went into telling of them.
+_PUBLISH = f"""
+local numbers, changed, known = ARGV[1], {{}}, {{}}
+for at = 1, #numbers, {_NUMBER.size} do
+  local variant, pair, units = struct.unpack('<c16c16l', numbers, at)
+  redis.call('HSET', '{_PREFIX}' .. variant, pair, units)
+  if not known[variant] then
+    known[variant] = true
+    changed[#changed + 1] = variant
+  end
+end
+{APPEND_CHANGED}
 """
 
 _log = structlog.get_logger(__name__)
@@ -79,9 +101,11 @@ class AvailabilityBoard:
         self._pause = _Pause(clock)
         self._unsent: dict[tuple[bytes, bytes], int] = {}
         self._read_all = redis.register_script(_READ_ALL)
+        self._publish_all = redis.register_script(_PUBLISH)
 
     async def publish(self, available: Mapping[tuple[bytes, bytes], int]) -> None:
-        """Units by (variant_id, inventory_id), as 16 bytes each; one round trip.
+        """Units by (variant_id, inventory_id), as 16 bytes each, below 2**63; a round trip
+        per PUBLISHED_AT_ONCE_MAX of them.
 
         Whoever follows the stream of changes learns of them, too. What could not be sent goes
         with the next call, which may be empty.
@@ -103,17 +127,13 @@ class AvailabilityBoard:
                 self._give_up_oldest()
 
     async def _send(self, pairs: Mapping[tuple[bytes, bytes], int]) -> bool:
-        by_variant: dict[bytes, dict[bytes, int]] = {}
-        for (variant_id, inventory_id), units in pairs.items():
-            by_variant.setdefault(variant_id, {})[inventory_id] = units
+        pack = _NUMBER.pack
+        packed = [pack(variant_id, pair, units) for (variant_id, pair), units in pairs.items()]
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for variant_id, units_by_pair in by_variant.items():
-                        pipeline.hset(_key(variant_id), mapping=units_by_pair)  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
-                    # After the numbers: who reads of a change must find them.
-                    append_changes(pipeline, list(by_variant))
-                    await pipeline.execute()
+            for start in range(0, len(packed), PUBLISHED_AT_ONCE_MAX):
+                part = b"".join(packed[start : start + PUBLISHED_AT_ONCE_MAX])
+                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                    await self._publish_all(keys=[KEY], args=[part, *bounds()])
         except (RedisError, OSError, TimeoutError) as error:
             self._pause.begin("redis", error)
             return False
@@ -168,7 +188,7 @@ class AvailabilityBoard:
 
 
 def _key(variant_id: bytes) -> bytes:
-    return b"av:" + variant_id
+    return _PREFIX.encode() + variant_id
 
 
 class StockNumbers:

@@ -88,7 +88,7 @@ async def test_the_stream_is_bounded(redis: Redis, monkeypatch: pytest.MonkeyPat
 async def test_one_read_is_bounded(redis: Redis) -> None:
     async with redis.pipeline(transaction=False) as pipeline:
         for _ in range(ENTRIES_READ_MAX + 1):
-            availability_stream.append_changes(pipeline, [A.bytes])
+            pipeline.xadd(availability_stream.KEY, {b"v": A.bytes})
         await pipeline.execute()
     stream = ChangeStream(redis)
     batch = await stream.after(BEGINNING, wait_s=0)
