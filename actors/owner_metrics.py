@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from domain.histogram import LatencyHistogram
@@ -82,4 +84,4 @@ class OwnerMetrics:
         self._heat.clear()
 
     def _hottest(self) -> list[tuple[bytes, float]]:
-        return sorted(self._heat_per_s.items(), key=lambda item: -item[1])[:HOT_PAIRS_SHOWN]
+        return heapq.nlargest(HOT_PAIRS_SHOWN, self._heat_per_s.items(), key=itemgetter(1))

@@ -25,6 +25,7 @@ _log = structlog.get_logger(__name__)
 _UNAVAILABLE = Answer(ReserveStatus.UNAVAILABLE, 0)
 BUSY_RETRY_AFTER_MS = 250
 _BUSY = Answer(ReserveStatus.BUSY, BUSY_RETRY_AFTER_MS)
+_NOT_DECIDED = frozenset({ReserveStatus.BUSY, ReserveStatus.UNAVAILABLE, ReserveStatus.ELSEWHERE})
 _MOVES_AT_ONCE = 3  # a request follows its pair without waiting; hand-overs are seconds apart
 Result = asyncio.Future[Answer]
 
@@ -206,7 +207,10 @@ class StockClient:
         """Keep what an owner said; the positions that are still open."""
         still_open: list[int] = []
         for position, answer in zip(positions, got, strict=True):
-            status = answer.status
+            status = answer[0]
+            if status not in _NOT_DECIDED:
+                answers[position] = answer
+                continue
             if status == ReserveStatus.ELSEWHERE:
                 self._routing.learn(requests[position].inventory_id, answer.available)
                 answers[position] = None

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from actors.hold_watch import HoldWatch, Watched
 from actors.mailbox import Call, Mailbox
 from actors.owner_metrics import OwnerMetrics
+from actors.second_look import look_again
 from domain.owners import Homes, owner_number
 from domain.ports import (
     AvailabilityBoard,
@@ -33,19 +34,16 @@ from domain.stock import (
     NOBODY,
     Answer,
     Closed,
-    Extend,
-    ExtendStatus,
     HandOver,
     Known,
     Load,
     Movement,
     Pair,
-    Release,
-    ReleaseStatus,
     Request,
     Reserve,
     ReserveStatus,
 )
+from domain.turn_log import LogBounds, TurnLog
 from domain.turns import CustomerOfVariant, Instruction, Turn, TurnDecision
 
 _log = structlog.get_logger(__name__)
@@ -77,6 +75,8 @@ class OwnerConfig:
     """How often the clock that reservations expire by is looked at: it may jump."""
     load_max: int = 1_000
     """Pairs loaded with one query."""
+    log: LogBounds = field(default_factory=LogBounds)
+    """How far the pairs' rows may be behind the turn log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,8 @@ class StockOwner:
         self._lost: set[bytes] = set()  # pairs of turns that were not written; their holds are due
         self._unpublished: dict[bytes, None] = {}
         self._changed = asyncio.Event()
+        self._log = TurnLog(self._config.log)
+        self._unsure = False  # whether the last turn was written
         self.metrics = OwnerMetrics(clocks.monotonic)
 
     async def call(self, requests: Sequence[Request], caller: Hashable = None) -> list[Answer]:
@@ -142,6 +144,7 @@ class StockOwner:
     async def start(self) -> None:
         """Begin a new generation: from here on, older incarnations cannot write (P5)."""
         self.epoch = await self._journal.raise_epoch(self.name, self._node, self._pid)
+        self._unsure = True  # what its predecessor logged is not in the rows yet
         _log.info("owner_started", owner=self.name, epoch=self.epoch)
 
     async def run(self) -> None:
@@ -168,12 +171,13 @@ class StockOwner:
     async def _wait_for_work(self) -> None:
         while not self._mailbox and not self._to_serve:
             next_expiry = self._watch.next_expiry
-            wait_s = None
+            wait_s = self._log.due_in(self._clocks.monotonic())
             if next_expiry is not None:
-                wait_s = next_expiry - self._clocks.unix()
-                if wait_s <= 0:
-                    return
-                wait_s = min(wait_s, self._config.look_every_s)
+                until_expiry_s = next_expiry - self._clocks.unix()
+                until_expiry_s = min(until_expiry_s, self._config.look_every_s)
+                wait_s = until_expiry_s if wait_s is None else min(wait_s, until_expiry_s)
+            if self._unsure or (wait_s is not None and wait_s <= 0):
+                return
             self._arrived.clear()
             try:
                 async with asyncio.timeout(wait_s):
@@ -201,6 +205,7 @@ class StockOwner:
             begin = end
 
     async def _decide_and_write(self, requests: list[Request]) -> list[Answer]:
+        await self._be_sure()
         self._forget([one.inventory_id for one in requests if type(one) is Load])
         known: dict[bytes, Known | None] = {}
         for _ in range(_ATTEMPTS_PER_TURN):
@@ -217,7 +222,7 @@ class StockOwner:
             decision.serve(to_serve)
             answers = decision.answer(requests)
             decision.expire(due)
-            turn = decision.close()
+            turn = decision.close(self._log, self._clocks.monotonic())
             if turn.empty:
                 return await self._look_again(requests, answers, None)
             try:
@@ -225,18 +230,30 @@ class StockOwner:
                 closed = await self._journal.write_turn(turn)
             except (VersionConflict, LimitPassed, DuplicateReservation) as conflict:
                 self._take_back(turn, due, to_serve)
+                self._unsure = isinstance(conflict, VersionConflict)
                 _log.info("turn_decided_again", owner=self.name, reason=type(conflict).__name__)
                 if isinstance(conflict, DuplicateReservation):
                     known |= await self._settled_before(turn)
+                await self._be_sure()
                 continue
             except BaseException:
                 # Whether it was written is not known: what is in memory may be wrong.
+                self._unsure = True
                 self._take_back(turn, due, to_serve)
                 raise
             self.metrics.commit(turn, self._clocks.monotonic() - committing)
             self._settle(turn, closed)
             return await self._look_again(requests, answers, {one[0] for one in closed})
         raise Unavailable(f"the pairs of this turn changed {_ATTEMPTS_PER_TURN} times meanwhile")
+
+    async def _be_sure(self) -> None:
+        """Have all rows up to date, and make a turn of which nothing is known impossible, if it
+        was not written: no later one may be decided before that."""
+        if not self._unsure:
+            return
+        number = await self._journal.checkpoint(self.name, self.epoch)
+        self._lose(self._log.begin(number))
+        self._unsure = False
 
     async def _prepare(
         self,
@@ -279,13 +296,16 @@ class StockOwner:
     def _settle(self, turn: Turn, closed: Sequence[Closed]) -> None:
         """The turn is written: bring memory to where the rows are."""
         pairs = self._pairs
-        for inventory_id in turn.pair_ids:
-            pairs[inventory_id].version += 1
-            self._unpublished[inventory_id] = None
         now = self._clocks.monotonic()
-        for position, reservation_id in enumerate(turn.reservation_ids):
-            pair_id = turn.reserved_pairs[position]
-            self._watch.add_fresh(turn.expires_at[position], reservation_id, pair_id, now)
+        self._log.written(turn, [pairs[one].version for one in turn.logged_ids], now)
+        for inventory_id in turn.pair_ids:
+            if inventory_id in pairs:  # else it only was late
+                pairs[inventory_id].version += 1
+                self._unpublished[inventory_id] = None
+        self._unpublished |= dict.fromkeys(turn.logged_ids)
+        self._watch.add_written(
+            zip(turn.expires_at, turn.reservation_ids, turn.reserved_pairs, strict=True), now
+        )
         for reservation_id, inventory_id, quantity, backordered in closed:
             pair = pairs[inventory_id]
             pair.holds.pop(reservation_id, None)
@@ -299,7 +319,7 @@ class StockOwner:
         if turn.expired_ids:
             # Asked to expire but allocated meanwhile: no longer ours to watch.
             for inventory_id in turn.pair_ids:
-                holds = pairs[inventory_id].holds
+                holds = pairs[inventory_id].holds if inventory_id in pairs else {}
                 for reservation_id in turn.expired_ids if holds else ():
                     holds.pop(reservation_id, None)
         if turn.extensions:
@@ -310,47 +330,16 @@ class StockOwner:
     def _watch_extended(self, turn: Turn) -> None:
         extended = {reservation_id: until for reservation_id, _, until in turn.extensions}
         for inventory_id in turn.pair_ids:
-            for reservation_id in self._pairs[inventory_id].holds.keys() & extended.keys():
+            pair = self._pairs.get(inventory_id)
+            for reservation_id in pair.holds.keys() & extended.keys() if pair else ():
                 self._watch.add(extended[reservation_id], reservation_id, inventory_id)
 
     async def _look_again(
         self, requests: list[Request], answers: list[Answer], closed: set[bytes] | None
     ) -> list[Answer]:
-        """Mend the answers that only the database can give: repeats of what was settled (P4).
-
-        A release that closed nothing was not held any more, or is the repeat of one that did.
-        Who is refused for want of stock may have had it long ago. What was to be extended may
-        have been allocated meanwhile. Where nothing was written (`closed` is None) the fence is
-        asked as well: a stale owner may not even say no (P5).
-        """
-        written = closed is not None
-        unclear: list[tuple[int, bytes]] = []
-        for position, request in enumerate(requests):
-            status = answers[position].status
-            if type(request) is Reserve:
-                if status in (ReserveStatus.OUT_OF_STOCK, ReserveStatus.OVER_LIMIT):
-                    unclear.append((position, request.reservation_id))
-            elif type(request) is Release:
-                if status == ReleaseStatus.RELEASED and request.reservation_id not in (
-                    closed or ()
-                ):
-                    unclear.append((position, request.reservation_id))
-            elif type(request) is Extend and status != ExtendStatus.ELSEWHERE:
-                unclear.append((position, request.reservation_id))
-        if not requests or (written and not unclear):
-            return answers
-        ids = [reservation_id for _, reservation_id in unclear]
-        seen = await (
-            self._journal.find(ids)
-            if written
-            else self._journal.find_as_owner(ids, self.name, self.epoch)
+        return await look_again(
+            self._journal, requests, answers, closed=closed, owner=self.name, epoch=self.epoch
         )
-        for position, reservation_id in unclear:
-            status, available = answers[position]
-            found = seen.get(reservation_id)
-            status = _as_seen(requests[position], status, found)
-            answers[position] = Answer(status, available)
-        return answers
 
     def _expires_at(self, watched: Watched) -> float | None:
         """When a hold that is still open runs out; of a pair that a turn lost, it is time to look."""
@@ -387,6 +376,7 @@ class StockOwner:
         return elsewhere
 
     def _take_in(self, pair: Pair) -> None:
+        self._log.take_in(pair)
         self._pairs[pair.inventory_id] = pair
         self._unpublished[pair.inventory_id] = None
         for reservation_id, hold in pair.holds.items():
@@ -409,10 +399,15 @@ class StockOwner:
 
     def _take_back(self, turn: Turn, due: list[Watched], to_serve: dict[bytes, None]) -> None:
         """The turn is not written: forget what it did, and what had to be done is to be done."""
-        self._forget(turn.pair_ids)
-        self._lost.update(turn.pair_ids)
+        self._lose(turn.pair_ids)
+        self._lose(turn.logged_ids)
         self._watch.put_back(due)
         self._to_serve = to_serve | self._to_serve
+
+    def _lose(self, inventory_ids: Sequence[bytes]) -> None:
+        """Forget pairs whose rows are not what memory has; their holds are watched on."""
+        self._forget(inventory_ids)
+        self._lost.update(inventory_ids)
 
     def _forget(self, inventory_ids: Sequence[bytes]) -> None:
         for inventory_id in inventory_ids:
@@ -445,10 +440,13 @@ class StockOwner:
         """Forget holds that Postgres has settled meanwhile; they can never open again."""
         moment = self._clocks.monotonic() - self._config.settled_after_s
         while old := self._watch.written_before(moment, self._config.load_max):
-            settled = set(await self._journal.settled([one for one, _ in old]))
-            for reservation_id, inventory_id in old:
-                if reservation_id in settled and inventory_id in self._pairs:
-                    self._pairs[inventory_id].holds.pop(reservation_id, None)
+            ids = [reservation_id for group in old for reservation_id, _ in group.members]
+            settled = set(await self._journal.settled(ids))
+            for group in old:
+                for reservation_id, inventory_id in group.members if settled else ():
+                    if reservation_id in settled and inventory_id in self._pairs:
+                        self._pairs[inventory_id].holds.pop(reservation_id, None)
+                self._watch.drop(group, settled)
         self._watch.compact(self._expires_at)
 
     async def _report(self) -> None:
@@ -468,19 +466,6 @@ class StockOwner:
             await job()  # type: ignore[misc]
         except Exception as error:
             _log.warning("side_job_failed", owner=self.name, reason=repr(error))
-
-
-def _as_seen(request: Request, status: int, found: Known | None) -> int:
-    """The status of an unclear answer, once the database has been asked."""
-    if type(request) is Reserve:
-        return status if found is None else found.first_answer(request)
-    if type(request) is Release:
-        released = found is not None and found.status == "released"
-        return ReleaseStatus.RELEASED if released else ReleaseStatus.NOT_HELD
-    assert type(request) is Extend
-    if found is not None and found.hold.extension_id == request.extension_id != NOBODY:
-        return ExtendStatus.EXTENDED
-    return ExtendStatus.NOT_HELD if status == ExtendStatus.EXTENDED else status
 
 
 __all__ = ["OwnerClocks", "OwnerConfig", "StaleEpoch", "StockOwner"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any, cast
 
 from domain.stock import (
     NOBODY,
@@ -17,12 +18,14 @@ from domain.stock import (
     Reserve,
 )
 
-# kind, four ids (reservation or movement, order or extension, pair, customer), quantity, ttl_s
-_REQUEST = struct.Struct("<B16s16s16s16sqd")
+# kind, three ids (reservation or movement, order or extension, pair), quantity, ttl_s, customer: in
+# the order of Reserve's own fields, so that most are made of what was unpacked as it is.
+_REQUEST = struct.Struct("<B16s16s16sqd16s")
 _ANSWER = struct.Struct("<iq")
 _RESERVE, _RELEASE, _EXTEND, _MOVEMENT, _HAND_OVER, _LOAD = range(6)
 _MOVEMENT_KIND_MAX = 255
 _QUANTITY_MAX = 2**63 - 1
+_new_tuple: Any = cast(Any, tuple).__new__  # a NamedTuple's own function costs more than all else
 
 
 def pack_requests(requests: Sequence[Request]) -> bytes:
@@ -35,9 +38,9 @@ def pack_requests(requests: Sequence[Request]) -> bytes:
                 request.reservation_id,
                 request.order_id,
                 request.inventory_id,
-                request.customer_id,
                 request.quantity if abs(request.quantity) <= _QUANTITY_MAX else 0,
                 request.ttl_s,
+                request.customer_id,
             )
             if type(request) is Reserve
             else _pack_other(request)
@@ -49,37 +52,34 @@ def pack_requests(requests: Sequence[Request]) -> bytes:
 def _pack_other(request: Request) -> bytes:
     pack = _REQUEST.pack
     if type(request) is Release:
-        ids = (request.reservation_id, NOBODY, request.inventory_id, NOBODY)
-        return pack(_RELEASE, *ids, 0, 0.0)
+        ids = (request.reservation_id, NOBODY, request.inventory_id)
+        return pack(_RELEASE, *ids, 0, 0.0, NOBODY)
     if type(request) is Extend:
-        ids = (request.reservation_id, request.extension_id, request.inventory_id, NOBODY)
-        return pack(_EXTEND, *ids, 0, request.ttl_s)
+        ids = (request.reservation_id, request.extension_id, request.inventory_id)
+        return pack(_EXTEND, *ids, 0, request.ttl_s, NOBODY)
     if type(request) is Movement:
-        ids = (request.movement_id, NOBODY, request.inventory_id, NOBODY)
+        ids = (request.movement_id, NOBODY, request.inventory_id)
         kind = request.kind if 0 <= request.kind <= _MOVEMENT_KIND_MAX else 0
         # A quantity that does not fit is no quantity of any kind.
         fits = abs(request.quantity) <= _QUANTITY_MAX
-        return pack(_MOVEMENT, *ids, request.quantity if fits else -_QUANTITY_MAX, float(kind))
+        quantity = request.quantity if fits else -_QUANTITY_MAX
+        return pack(_MOVEMENT, *ids, quantity, float(kind), NOBODY)
     if type(request) is HandOver:
-        return pack(_HAND_OVER, NOBODY, NOBODY, request.inventory_id, NOBODY, request.to, 0.0)
+        return pack(_HAND_OVER, NOBODY, NOBODY, request.inventory_id, request.to, 0.0, NOBODY)
     assert type(request) is Load
-    return pack(_LOAD, NOBODY, NOBODY, request.inventory_id, NOBODY, 0, 0.0)
+    return pack(_LOAD, NOBODY, NOBODY, request.inventory_id, 0, 0.0, NOBODY)
 
 
 def unpack_requests(packed: bytes) -> list[Request]:
     """The inverse of pack_requests. struct.error for bytes that are no requests."""
     return [
-        Reserve(first, second, pair, quantity, ttl_s, customer)
-        if kind == _RESERVE
-        else _unpack_other(kind, (first, second, pair), quantity, ttl_s)
-        for kind, first, second, pair, customer, quantity, ttl_s in _REQUEST.iter_unpack(packed)
+        _new_tuple(Reserve, fields[1:]) if fields[0] == _RESERVE else _unpack_other(fields)
+        for fields in _REQUEST.iter_unpack(packed)
     ]
 
 
-def _unpack_other(
-    kind: int, ids: tuple[bytes, bytes, bytes], quantity: int, ttl_s: float
-) -> Request:
-    first, second, pair = ids
+def _unpack_other(fields: tuple[Any, ...]) -> Request:
+    kind, first, second, pair, quantity, ttl_s, _ = fields
     if kind == _RELEASE:
         return Release(first, pair)
     if kind == _EXTEND:
@@ -101,4 +101,4 @@ def pack_answers(answers: Sequence[Answer]) -> bytes:
 
 def unpack_answers(packed: bytes) -> list[Answer]:
     """The inverse of pack_answers."""
-    return [Answer(status, available) for status, available in _ANSWER.iter_unpack(packed)]
+    return [_new_tuple(Answer, fields) for fields in _ANSWER.iter_unpack(packed)]

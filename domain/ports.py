@@ -48,8 +48,16 @@ class StockJournal(Protocol):
         """Begin a new generation of `owner`; from now on older ones cannot write."""
         ...
 
+    async def checkpoint(self, owner: str, epoch: int) -> int:
+        """Bring all rows up to date with what the generation has logged, and take a number.
+
+        The next turn follows that number; one that was under way, and of which nobody knows
+        whether it was written, is in the rows or cannot be written any more. Raises StaleEpoch.
+        """
+        ...
+
     async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
-        """The pairs with their open reservations; unknown ids are left out."""
+        """The rows of the pairs with their open reservations; unknown ids are left out."""
         ...
 
     async def write_turn(self, turn: Turn) -> list[Closed]:

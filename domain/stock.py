@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 RESERVATION_TTL_S = 600.0
 TTL_S_MIN = 1.0
@@ -83,6 +83,11 @@ class PairStatus(IntEnum):
     UNAVAILABLE = 7
     ELSEWHERE = 8
 
+
+# Names of this module's own: looking a member up costs as much as deciding with it.
+_HELD, _BACKORDERED = ReserveStatus.HELD, ReserveStatus.BACKORDERED
+_OUT_OF_STOCK, _INVALID = ReserveStatus.OUT_OF_STOCK, ReserveStatus.INVALID
+_new_tuple: Any = cast(Any, tuple).__new__
 
 RETRYABLE = frozenset({ReserveStatus.BUSY, ReserveStatus.UNAVAILABLE})
 HELD = frozenset({ReserveStatus.HELD, ReserveStatus.BACKORDERED})
@@ -213,13 +218,16 @@ class Pair:
     """Their sum."""
     owner: str = ""
     """The dedicated owner that has the pair; empty: the owner of the pool it is at home with."""
+    logged_to: int = 0
+    """As loaded: the number of the turn up to which its row is up to date."""
 
     @property
     def sellable(self) -> int:
         """What can be reserved now: who waits for stock goes first, and safety stock stays."""
         if self.waiting:
             return 0
-        return max(0, self.available - self.policy.safety_stock)
+        sellable = self.available - self.policy.safety_stock
+        return sellable if sellable > 0 else 0
 
     def reserve(self, request: Reserve, now: float) -> ReserveStatus:
         """Decide one reservation (P1, P4): look up the id first, then the business checks."""
@@ -232,29 +240,33 @@ class Pair:
             ):
                 return ReserveStatus.CONFLICT
             return ReserveStatus.BACKORDERED if held.backordered else ReserveStatus.HELD
-        if not request.in_bounds:
-            return ReserveStatus.INVALID
         quantity = request.quantity
+        if not request.in_bounds:
+            return _INVALID
         policy = self.policy
+        status = _HELD
         if self.waiting or quantity > self.available - policy.safety_stock:
             if self.backordered + quantity > policy.backorder_max:
-                return ReserveStatus.OUT_OF_STOCK
+                return _OUT_OF_STOCK
             if self.waiting is None:
                 self.waiting = {}
             self.waiting[request.reservation_id] = quantity
             self.backordered += quantity
-            status = ReserveStatus.BACKORDERED
+            status = _BACKORDERED
         else:
             self.available -= quantity
             self.reserved += quantity
-            status = ReserveStatus.HELD
-        self.holds[request.reservation_id] = Hold(
-            request.order_id,
-            quantity,
-            now + request.ttl_s,
-            status == ReserveStatus.BACKORDERED,
-            NOBODY,
-            request.customer_id if policy.customer_max else NOBODY,
+        customer_id = request.customer_id if policy.customer_max else NOBODY
+        self.holds[request.reservation_id] = _new_tuple(
+            Hold,
+            (
+                request.order_id,
+                quantity,
+                now + request.ttl_s,
+                status is _BACKORDERED,
+                NOBODY,
+                customer_id,
+            ),
         )
         return status
 

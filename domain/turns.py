@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from domain.owners import is_dedicated, is_number, owner_name, owner_number
 from domain.stock import (
@@ -29,12 +29,18 @@ from domain.stock import (
     Reserve,
     ReserveStatus,
 )
+from domain.turn_log import TurnLog
 
 CustomerOfVariant = tuple[bytes, bytes]
 """(variant_id, customer_id)"""
 
 HOME = ""
 """How a row says that the pool's owner has it."""
+_ROWS_PER_TURN_MIN = 64
+"""Rows that have been behind for too long are written with a turn, so many at least."""
+# Looking a member up, and a NamedTuple's own function, cost as much as deciding.
+_HELD, _BACKORDERED = ReserveStatus.HELD, ReserveStatus.BACKORDERED
+_new_tuple: Any = cast(Any, tuple).__new__
 
 
 class Instruction(NamedTuple):
@@ -52,6 +58,9 @@ class Turn:
 
     owner: str
     epoch: int
+    previous: int = 0
+    """The number of the turn that this one follows."""
+    number: int = 1
     reservation_ids: list[bytes] = field(default_factory=list[bytes])
     order_ids: list[bytes] = field(default_factory=list[bytes])
     reserved_pairs: list[bytes] = field(default_factory=list[bytes])
@@ -79,9 +88,10 @@ class Turn:
     expired_ids: list[bytes] = field(default_factory=list[bytes])
 
     pair_ids: list[bytes] = field(default_factory=list[bytes])
+    """Pairs whose rows are brought up to date."""
     pair_versions: list[int] = field(default_factory=list[int])
     pair_taken: list[int] = field(default_factory=list[int])
-    """Units that went from available to reserved."""
+    """Units that went from available to reserved, with those that only the log has so far."""
     pair_moved: list[int] = field(default_factory=list[int])
     """Change of the stock on hand."""
     pair_backordered: list[int] = field(default_factory=list[int])
@@ -89,16 +99,40 @@ class Turn:
     handed_to: dict[bytes, str] = field(default_factory=dict[bytes, str])
     """Pairs that get another owner: a dedicated one's name, or HOME."""
 
+    logged_ids: list[bytes] = field(default_factory=list[bytes])
+    """Pairs whose rows stay as they are: what is taken from them goes into the log."""
+    logged_taken: list[int] = field(default_factory=list[int])
+    logged_until: int = 0
+    """The rows have what turns up to this one took: the log can forget it. 0: leave it."""
+
     @property
     def empty(self) -> bool:
         """True if nothing has to be written."""
-        return not self.pair_ids
+        return not self.pair_ids and not self.logged_ids
+
+    @property
+    def plain(self) -> bool:
+        """True if it only takes stock, for nobody with a limit."""
+        return not (
+            self.limits
+            or self.released_ids
+            or self.expired_ids
+            or self.extensions
+            or self.movements
+            or self.served
+            or self.handed_to
+            or any(self.pair_moved)
+            or any(self.pair_backordered)
+            or any(self.backordered)
+        )
 
 
 @dataclass(slots=True)
 class _Change:
     """What a turn does to one pair."""
 
+    plain: bool = True
+    """Stock is taken, and nothing else happens to it."""
     taken: int = 0
     moved: int = 0
     backordered: int = 0
@@ -144,15 +178,15 @@ class TurnDecision:
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """The answers, in order. They hold once the turn is written."""
         answers: list[Answer] = []
-        pairs, elsewhere = self._pairs, self._elsewhere
+        pairs, elsewhere, reserve = self._pairs, self._elsewhere, self._reserve
         for request in requests:
             inventory_id = request.inventory_id
-            if inventory_id in elsewhere:
+            if elsewhere and inventory_id in elsewhere:
                 answers.append(self._not_here(request, elsewhere[inventory_id]))
                 continue
             pair = pairs.get(inventory_id)
             if type(request) is Reserve:
-                answers.append(self._reserve(request, pair))
+                answers.append(reserve(request, pair))
             elif type(request) is Release:
                 answers.append(self._release(request, pair))
             elif type(request) is Extend:
@@ -182,21 +216,44 @@ class TurnDecision:
             self.turn.expired_ids.append(reservation_id)
             self._touch(inventory_id)
 
-    def close(self) -> Turn:
-        """The turn, with one entry for each pair that it changes."""
+    def close(self, log: TurnLog, now: float) -> Turn:
+        """The turn, with one entry for each pair that it changes; `now` in monotonic seconds.
+
+        What only takes stock goes into the log where that is admitted, and some of those rows
+        that have been behind for too long are brought up to date along with it.
+        """
         turn = self.turn
-        for inventory_id, change in self._changes.items():
-            turn.pair_ids.append(inventory_id)
-            turn.pair_versions.append(self._pairs[inventory_id].version)
-            turn.pair_taken.append(change.taken)
-            turn.pair_moved.append(change.moved)
-            turn.pair_backordered.append(change.backordered)
+        turn.previous, turn.number = log.last_turn, log.next_number()
+        pairs, changes = self._pairs, self._changes
+        late = dict(log.overdue(now, max(_ROWS_PER_TURN_MIN, 2 * len(changes))))
+        for inventory_id, change in changes.items():
+            pair = pairs[inventory_id]
+            if change.plain and inventory_id not in late and log.admits(pair):
+                turn.logged_ids.append(inventory_id)
+                turn.logged_taken.append(change.taken)
+            else:
+                self._write_row(inventory_id, pair.version, log.taken_of(inventory_id), change)
+        for inventory_id, version in late.items():
+            if inventory_id not in changes:
+                self._write_row(inventory_id, version, log.taken_of(inventory_id), _Change())
+        if not turn.empty:
+            turn.logged_until = log.to_forget()
         return turn
 
+    def _write_row(self, inventory_id: bytes, version: int, logged: int, change: _Change) -> None:
+        turn = self.turn
+        turn.pair_ids.append(inventory_id)
+        turn.pair_versions.append(version)
+        turn.pair_taken.append(logged + change.taken)
+        turn.pair_moved.append(change.moved)
+        turn.pair_backordered.append(change.backordered)
+
     def _touch(self, inventory_id: bytes) -> _Change:
+        """For more than taking stock: the row is written, whatever was logged of it."""
         change = self._changes.get(inventory_id)
         if change is None:
             change = self._changes[inventory_id] = _Change()
+        change.plain = False
         return change
 
     def _not_here(self, request: Request, owner: int) -> Answer:
@@ -212,8 +269,8 @@ class TurnDecision:
             known = self._known[reservation_id]
             status = known.first_answer(request) if known else ReserveStatus.CONFLICT
             return Answer(status, pair.sellable)
-        limit = pair.policy.customer_max
         fresh = reservation_id not in pair.holds
+        limit = pair.policy.customer_max
         customer: CustomerOfVariant | None = None
         if limit and fresh and request.in_bounds:
             if request.customer_id == NOBODY:
@@ -223,9 +280,9 @@ class TurnDecision:
             if request.quantity > left:
                 return Answer(ReserveStatus.OVER_LIMIT, left)
         status = pair.reserve(request, self._now)
-        if fresh and status in (ReserveStatus.HELD, ReserveStatus.BACKORDERED):
+        if fresh and (status is _HELD or status is _BACKORDERED):
             self._write_reservation(request, status, customer, limit)
-        return Answer(status, pair.sellable)
+        return _new_tuple(Answer, (status, pair.sellable))
 
     def _write_reservation(
         self,
@@ -234,20 +291,22 @@ class TurnDecision:
         customer: CustomerOfVariant | None,
         limit: int,
     ) -> None:
-        turn, quantity = self.turn, request.quantity
-        turn.reservation_ids.append(request.reservation_id)
-        turn.order_ids.append(request.order_id)
-        turn.reserved_pairs.append(request.inventory_id)
+        turn = self.turn
+        reservation_id, order_id, inventory_id, quantity, ttl_s, _ = request
+        turn.reservation_ids.append(reservation_id)
+        turn.order_ids.append(order_id)
+        turn.reserved_pairs.append(inventory_id)
         turn.quantities.append(quantity)
-        turn.expires_at.append(self._now + request.ttl_s)
+        turn.expires_at.append(self._now + ttl_s)
         turn.customer_ids.append(customer[1] if customer else None)
-        change = self._touch(request.inventory_id)
-        if status == ReserveStatus.HELD:
-            turn.backordered.append(False)
+        turn.backordered.append(status is _BACKORDERED)
+        if status is _HELD:
+            change = self._changes.get(inventory_id)
+            if change is None:
+                change = self._changes[inventory_id] = _Change()
             change.taken += quantity
         else:
-            turn.backordered.append(True)
-            change.backordered += quantity
+            self._touch(inventory_id).backordered += quantity
         if customer:
             self._units[customer] = self._units.get(customer, 0) + quantity
             turn.limits[customer] = (turn.limits.get(customer, (0, 0))[0] + quantity, limit)

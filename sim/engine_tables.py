@@ -9,95 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from domain.ports import DuplicateReservation, LimitPassed, StaleEpoch, VersionConflict
 from domain.stock import NOBODY, PLAIN, Closed, Hold, Known, Pair, Policy
 from domain.turns import CustomerOfVariant, Instruction, Turn
+from sim.engine_rows import (
+    InstructionRow,
+    LedgerLine,
+    Logged,
+    LogLine,
+    OrderRow,
+    PairChange,
+    PairRow,
+    ReservationRow,
+)
 
 OPEN = ("active",)
 BOUND = ("active", "allocated")
-
-
-@dataclass(slots=True)
-class PairRow:
-    """A row of inventory, with its rule."""
-
-    variant_id: bytes
-    quantity: int
-    reserved: int = 0
-    backordered: int = 0
-    version: int = 0
-    owner_name: str = ""
-    safety_stock: int = 0
-
-
-@dataclass(slots=True)
-class ReservationRow:
-    """A row of inventory_reservations; times in Unix seconds."""
-
-    order_id: bytes
-    inventory_id: bytes
-    quantity: int
-    expires_at: float
-    created_at: float
-    status: str = "active"
-    customer_id: bytes | None = None
-    extension_id: bytes | None = None
-    backordered: bool = False
-
-
-@dataclass(slots=True)
-class OrderRow:
-    """A row of orders, as far as stock is concerned."""
-
-    key: str
-    body: str
-    units: int
-    created_at: float
-    status: str = "pending"
-
-
-@dataclass(slots=True)
-class InstructionRow:
-    """A row of stock_instructions."""
-
-    inventory_id: bytes
-    kind: int
-    quantity: int
-    status: str = "pending"
-
-
-class LedgerLine(NamedTuple):
-    """A row of stock_movements."""
-
-    instruction_id: bytes
-    inventory_id: bytes
-    change: int
-    balance: int
-
-
-class PairChange(NamedTuple):
-    """What one turn did to one pair; `low` is what was available in between, at the least."""
-
-    inventory_id: bytes
-    version: int
-    before: int
-    low: int
-    after: int
-    waiting_after: int
-    handed_to: str | None
-
-
-class LogLine(NamedTuple):
-    """One committed transaction of an owner, or of who took its pairs home."""
-
-    at: float
-    owner: str
-    epoch: int
-    pairs: tuple[PairChange, ...]
-    created: tuple[bytes, ...]
-    closed: tuple[tuple[bytes, str], ...]
 
 
 @dataclass(slots=True)
@@ -114,6 +42,9 @@ class Tables:
     keys: dict[str, bytes] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
     retired: set[tuple[str, int]] = field(default_factory=set)
+    last_turns: dict[str, int] = field(default_factory=dict)
+    logged: dict[str, list[Logged]] = field(default_factory=dict)
+    """The turn log, by owner."""
     policies: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     """(backorder_max, customer_max) by variant"""
     customer_units: dict[CustomerOfVariant, int] = field(default_factory=dict)
@@ -128,21 +59,49 @@ class Tables:
         self.epochs[owner] = before + 1
         return before + 1
 
+    def checkpoint(self, owner: str, epoch: int) -> int:
+        """All rows of the owner's log up to date; the number that its next turn follows."""
+        self.fence(owner, epoch)
+        self._log_into_rows(owner, epoch)
+        return self.last_turns[owner]
+
+    def _log_into_rows(self, owner: str, epoch: int) -> None:
+        number = self.last_turns[owner] = self.last_turns.get(owner, 0) + 1
+        behind: dict[bytes, int] = {}
+        for one in self.logged.pop(owner, ()):
+            if one.turn > self.pairs[one.inventory_id].logged_to:
+                behind[one.inventory_id] = behind.get(one.inventory_id, 0) + one.taken
+        changes: list[PairChange] = []
+        for inventory_id, taken in behind.items():
+            row = self.pairs[inventory_id]
+            row.quantity -= taken
+            row.reserved += taken
+            row.version, row.logged_to = row.version + 1, number
+            changes.append(_unmoved(inventory_id, row, None))
+        if changes:
+            self.log.append(LogLine(self.elapsed(), owner, epoch, tuple(changes), (), ()))
+
+    def taken_beyond_row(self, inventory_id: bytes) -> int:
+        """Units that the log says were taken, and the row does not know of."""
+        logged_to = self.pairs[inventory_id].logged_to
+        return sum(
+            one.taken
+            for entries in self.logged.values()
+            for one in entries
+            if one.inventory_id == inventory_id and one.turn > logged_to
+        )
+
     def reclaim(self, owner: str) -> list[bytes]:
         """Fence an owner that is gone and take its pairs home."""
         epoch = self.raise_epoch(owner)
         self.retired.add((owner, epoch))
+        self._log_into_rows(owner, epoch)
         taken = [one for one, row in self.pairs.items() if row.owner_name == owner]
         changes: list[PairChange] = []
         for inventory_id in taken:
             row = self.pairs[inventory_id]
             row.owner_name, row.version = "", row.version + 1
-            quantity = row.quantity
-            changes.append(
-                PairChange(
-                    inventory_id, row.version, quantity, quantity, quantity, row.backordered, ""
-                )
-            )
+            changes.append(_unmoved(inventory_id, row, ""))
         if changes:
             self.log.append(LogLine(self.elapsed(), owner, epoch, tuple(changes), (), ()))
         return taken
@@ -166,6 +125,7 @@ class Tables:
             row.quantity,
             row.version,
             row.reserved,
+            logged_to=row.logged_to,
             policy=PLAIN if policy == PLAIN else policy,
             owner=row.owner_name,
         )
@@ -231,10 +191,16 @@ class Tables:
     def turn(self, turn: Turn) -> list[Closed]:
         """A turn: all of it, or an exception and nothing."""
         self.fence(turn.owner, turn.epoch)
+        if not self.follows(turn):
+            raise VersionConflict(f"turn {turn.number} of {turn.owner} does not follow its last")
         writing = TurnWriting(self, turn)
         closed = writing.statements()
         writing.commit()
         return closed
+
+    def follows(self, turn: Turn) -> bool:
+        """Whether it was decided knowing of all turns of its owner."""
+        return self.last_turns.get(turn.owner, 0) == turn.previous
 
     # -- orders ---------------------------------------------------------------------------------
 
@@ -297,6 +263,7 @@ class TurnWriting:
         if turn.limits or closed:
             self._count_units(closed)
         self._update_pairs(closed)
+        self._log_pairs()
         return closed
 
     def _row(self, reservation_id: bytes) -> ReservationRow | None:
@@ -406,18 +373,19 @@ class TurnWriting:
             own.quantity += moved + given - taken
             own.reserved += taken - given
             own.backordered += turn.pair_backordered[position] - waiting
-            own.version += 1
+            own.version, own.logged_to = own.version + 1, turn.number
             if min(own.quantity, own.reserved, own.backordered) < 0:
                 raise VersionConflict(f"{inventory_id.hex()} would go below zero")
             handed_to = turn.handed_to.get(inventory_id)
             if handed_to is not None:
                 own.owner_name = handed_to
+            before = row.quantity - self._tables.taken_beyond_row(inventory_id)
             low = min(row.quantity, row.quantity + min(moved, 0) - taken, own.quantity)
             self._changes.append(
                 PairChange(
                     inventory_id,
                     own.version,
-                    row.quantity,
+                    before,
                     low,
                     own.quantity,
                     own.backordered,
@@ -425,9 +393,35 @@ class TurnWriting:
                 )
             )
 
+    def _log_pairs(self) -> None:
+        turn, tables = self._turn, self._tables
+        for inventory_id, taken in zip(turn.logged_ids, turn.logged_taken, strict=True):
+            row = tables.pairs[inventory_id]
+            before = row.quantity - tables.taken_beyond_row(inventory_id)
+            after = before - taken
+            self._changes.append(
+                PairChange(
+                    inventory_id,
+                    row.version,
+                    before,
+                    after,
+                    after,
+                    row.backordered,
+                    None,
+                    logged=True,
+                )
+            )
+
     def commit(self) -> None:
         """Put it all in place."""
-        tables = self._tables
+        tables, turn = self._tables, self._turn
+        tables.last_turns[turn.owner] = turn.number
+        entries = tables.logged.setdefault(turn.owner, [])
+        entries[:] = [one for one in entries if one.turn > turn.logged_until]
+        entries += [
+            Logged(turn.number, inventory_id, taken)
+            for inventory_id, taken in zip(turn.logged_ids, turn.logged_taken, strict=True)
+        ]
         for reservation_id, row in (*self._fresh.items(), *self._changed.items()):
             if reservation_id in self._fresh:
                 tables.of_order.setdefault(row.order_id, []).append(reservation_id)
@@ -458,6 +452,14 @@ class TurnWriting:
             tuple(self._fresh),
             tuple(closed),
         )
+
+
+def _unmoved(inventory_id: bytes, row: PairRow, handed_to: str | None) -> PairChange:
+    """A row was written, and the pair has what it had."""
+    quantity = row.quantity
+    return PairChange(
+        inventory_id, row.version, quantity, quantity, quantity, row.backordered, handed_to
+    )
 
 
 def _hold(row: ReservationRow) -> Hold:

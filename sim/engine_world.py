@@ -35,7 +35,8 @@ from domain.stock import (
     ReserveStatus,
 )
 from sim.engine_auditor import Auditor, Violation
-from sim.engine_tables import InstructionRow, PairRow, Tables
+from sim.engine_rows import InstructionRow, PairRow
+from sim.engine_tables import Tables
 from sim.engine_trouble import JUMP_S, Trouble
 from sim.scripted_cluster import Cluster
 from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase

@@ -16,8 +16,10 @@ from actors.hold_watch import HoldWatch
 from actors.stock_client import StockClient
 from actors.stock_owner import StockOwner
 from domain.stock import Answer, Closed, Hold, Pair, Request, Reserve, ReserveStatus
+from domain.turn_log import TurnLog
 from domain.turns import Instruction, Turn, TurnDecision
-from sim.engine_tables import OrderRow, Tables, TurnWriting
+from sim.engine_rows import OrderRow
+from sim.engine_tables import Tables, TurnWriting
 from sim.scripted_database import DatabaseOfProcess
 
 Patch = tuple[type, str, Any]
@@ -185,9 +187,9 @@ def handed_over_and_still_written() -> list[Patch]:
 
     close = TurnDecision.close
 
-    def no_elsewhere(self: TurnDecision) -> Turn:
+    def no_elsewhere(self: TurnDecision, log: TurnLog, now: float) -> Turn:
         self._elsewhere.clear()  # pyright: ignore[reportPrivateUsage]
-        return close(self)
+        return close(self, log, now)
 
     return [
         (TurnWriting, "_may_write", may_write),
@@ -237,7 +239,7 @@ def expired_too_early() -> list[Patch]:
 def never_expired() -> list[Patch]:
     """Nobody gives back what was left lying."""
     return [
-        (HoldWatch, "add", lambda *_: None),
+        (HoldWatch, "_push", lambda *_: None),
         (Tables, "abandoned", lambda *_: []),
     ]
 
@@ -321,3 +323,80 @@ def more_is_promised_than_there_is() -> list[Patch]:
         return ReserveStatus.HELD
 
     return [(Pair, "reserve", generous)]
+
+
+@_mutant
+def successor_without_the_log() -> list[Patch]:
+    """A successor begins with the rows as it finds them, and forgets the log."""
+    log_into_rows = Tables._log_into_rows  # pyright: ignore[reportPrivateUsage]
+
+    def forget(self: Tables, owner: str, epoch: int) -> None:
+        self.logged.pop(owner, None)
+        log_into_rows(self, owner, epoch)
+
+    return [(Tables, "_log_into_rows", forget)]
+
+
+@_mutant
+def taken_home_without_the_log() -> list[Patch]:
+    """Pairs come home from an owner that is gone, without what only its log has."""
+    reclaim = Tables.reclaim
+
+    def rows_only(self: Tables, owner: str) -> list[bytes]:
+        self.logged.pop(owner, None)
+        return reclaim(self, owner)
+
+    return [(Tables, "reclaim", rows_only)]
+
+
+@_mutant
+def loaded_without_the_log() -> list[Patch]:
+    """A pair that is loaded again is taken to be what its row says."""
+    return [(TurnLog, "take_in", lambda *_: None)]
+
+
+@_mutant
+def unsure_and_going_on() -> list[Patch]:
+    """After a turn of which nobody knows whether it was written, the next is decided at once."""
+
+    async def be_sure(self: StockOwner) -> None:
+        self._unsure = False  # pyright: ignore[reportPrivateUsage]
+
+    return [
+        (StockOwner, "_be_sure", be_sure),
+        (Tables, "follows", lambda *_: True),
+    ]
+
+
+@_mutant
+def logged_twice() -> list[Patch]:
+    """A row that is brought up to date leaves its entries in force."""
+    written = TurnLog.written
+
+    def forgetful(self: TurnLog, turn: Any, versions: list[int], now: float) -> None:
+        rows, turn.pair_ids = turn.pair_ids, []
+        written(self, turn, versions, now)
+        turn.pair_ids = rows
+
+    return [(TurnLog, "written", forgetful)]
+
+
+@_mutant
+def log_forgotten_too_early() -> list[Patch]:
+    """The log is made shorter than the rows allow."""
+    return [(TurnLog, "to_forget", lambda self: self.last_turn)]
+
+
+@_mutant
+def rows_left_behind() -> list[Patch]:
+    """Nobody brings the rows up to date."""
+    return [
+        (TurnLog, "overdue", lambda *_: iter(())),
+        (TurnLog, "due_in", lambda *_: None),
+    ]
+
+
+@_mutant
+def numbers_of_its_own_only() -> list[Patch]:
+    """An owner numbers its turns without a look at those of the owners before it."""
+    return [(TurnLog, "next_number", lambda self: self.last_turn + 1)]

@@ -13,6 +13,7 @@ from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
 from domain.owners import Homes
 from domain.ports import StaleEpoch, Unavailable
 from domain.stock import Answer, Request
+from domain.turn_log import LogBounds
 from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase
 
 RESTART_S = (0.5, 3.0)
@@ -23,6 +24,7 @@ OWNER = OwnerConfig(
     tidy_every_s=20.0,
     look_every_s=3.0,
     pairs_max=40,
+    log=LogBounds(units_min=5, pairs_max=8, behind_max_s=10.0, forget_from=4),
 )
 
 

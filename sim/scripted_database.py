@@ -116,6 +116,9 @@ class DatabaseOfProcess:
         self._database.generations.append((len(self._tables.log), owner, epoch))
         return epoch
 
+    async def checkpoint(self, owner: str, epoch: int) -> int:
+        return await self._trip("checkpoint", lambda: self._tables.checkpoint(owner, epoch))
+
     async def reclaim(self, owner: str) -> list[bytes]:
         def take() -> list[bytes]:
             before = len(self._tables.log)

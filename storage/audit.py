@@ -63,6 +63,7 @@ _CHECKS: Mapping[str, tuple[_Check, ...]] = {
         _Check("p5_interleaved"),
         _Check("p5_unknown_epoch"),
         _Check("p5_version"),
+        _Check("p5_log"),
         _Check("p5_handed_over"),
     ),
     "P6": (_Check("p6_repeated"), _Check("p6_constraint")),

@@ -44,7 +44,7 @@ SELECT pairs AS "P1",
 SELECT format('pair %s has quantity %s and reserved %s: neither may be below zero',
               inventory_id, quantity, reserved) AS violation,
        count(*) OVER () AS total
-  FROM inventory
+  FROM stock_now
  WHERE quantity < 0 OR reserved < 0
  ORDER BY violation LIMIT $1
 
@@ -108,7 +108,7 @@ WITH moved AS (
            coalesce(h.active, 0) AS active, coalesce(h.allocated, 0) AS allocated,
            coalesce(h.shipped, 0) AS shipped_reservations,
            coalesce(h.backordered, 0) AS backordered
-      FROM inventory p
+      FROM stock_now p
       LEFT JOIN moved m USING (inventory_id)
       LEFT JOIN held h USING (inventory_id)
 )
@@ -251,9 +251,23 @@ SELECT format('owner %s wrote turns as epoch %s, but its newest epoch is %s',
 SELECT format('pair %s has reservations, but its version is %s: no owner''s turn wrote them',
               p.inventory_id, p.version) AS violation,
        count(*) OVER () AS total
-  FROM inventory p
- WHERE p.version <= 0
+  FROM stock_now p
+ WHERE p.version <= 0 AND p.logged = 0
    AND EXISTS (SELECT FROM inventory_reservations r WHERE r.inventory_id = p.inventory_id)
+ ORDER BY violation LIMIT $1
+
+-- name: p5_log
+-- The log has nothing but turns that their owner wrote, and only of pairs that there are.
+WITH owners AS (
+    SELECT owner_name, max(last_turn) AS last_turn FROM stock_turns GROUP BY owner_name
+)
+SELECT format('turn %s in the log of owner %s, whose last turn was %s, took from pairs %s',
+              g.turn, g.owner_name, coalesce(o.last_turn::text, 'never'), g.pair_ids) AS violation,
+       count(*) OVER () AS total
+  FROM stock_log g LEFT JOIN owners o USING (owner_name)
+ WHERE o.last_turn IS NULL OR g.turn > o.last_turn
+    OR EXISTS (SELECT FROM unnest(g.pair_ids) AS one (id)
+                WHERE NOT EXISTS (SELECT FROM inventory i WHERE i.inventory_id = one.id))
  ORDER BY violation LIMIT $1
 
 -- name: p5_handed_over

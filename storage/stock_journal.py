@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -70,26 +71,24 @@ class PostgresStockJournal:
 
         return await reach(lambda: passing(self._pool, raised))
 
+    async def checkpoint(self, owner: str, epoch: int) -> int:
+        async def caught_up(connection: Any) -> int:
+            return await connection.fetchval(_SQL["checkpoint"], owner, epoch)
+
+        with _refusals():
+            return await reach(lambda: passing(self._pool, caught_up))
+
     async def load(self, inventory_ids: Sequence[bytes]) -> list[Pair]:
         ids = _uuids(inventory_ids)
         rows = await reach(lambda: self._pool.fetch(_SQL["load_pairs"], ids))
         return [_pair(row) for row in rows]
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
-        try:
-            rows = await self._pool.fetch(_SQL["write_turn"], *_parameters(turn))
-        except asyncpg.UniqueViolationError as error:
-            raise DuplicateReservation(str(error)) from error
-        except asyncpg.CheckViolationError as error:
-            # The database refuses to oversell: memory was wrong, load the pair again.
-            raise VersionConflict(str(error)) from error
-        except UNREACHABLE as error:
-            raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
-        except asyncpg.PostgresError as error:
-            refused = _REFUSALS.get(getattr(error, "sqlstate", None) or "")
-            if refused is None:
-                raise
-            raise refused(str(error)) from error
+        with _refusals():
+            if turn.plain:
+                await reach(lambda: self._pool.fetch(_SQL["write_plain_turn"], *_plain(turn)))
+                return []
+            rows = await reach(lambda: self._pool.fetch(_SQL["write_turn"], *_parameters(turn)))
         return [
             Closed(
                 row["reservation_id"].bytes,
@@ -141,6 +140,7 @@ class PostgresStockJournal:
         async def both(connection: Any) -> list[asyncpg.Record]:
             async with connection.transaction():
                 await connection.execute(_SQL["reclaim"], owner)
+                await connection.execute(_SQL["log_of_reclaimed"], owner)
                 return await connection.fetch(_SQL["take_home"], owner)
 
         rows = await reach(lambda: passing(self._pool, both))
@@ -161,6 +161,23 @@ _REFUSALS: dict[str, type[Exception]] = {
 }
 
 
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What the database refuses, by the names of `domain.ports`."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        raise DuplicateReservation(str(error)) from error
+    except asyncpg.CheckViolationError as error:
+        # The database refuses to oversell: memory was wrong, load the pair again.
+        raise VersionConflict(str(error)) from error
+    except asyncpg.PostgresError as error:
+        refused = _REFUSALS.get(getattr(error, "sqlstate", None) or "")
+        if refused is None:
+            raise
+        raise refused(str(error)) from error
+
+
 _HOLD_COLUMNS = (
     *("hold_ids", "order_ids", "quantities", "expires_at", "backordered"),
     *("extension_ids", "customer_ids"),
@@ -175,6 +192,7 @@ def _pair(row: asyncpg.Record) -> Pair:
         row["quantity"],
         row["version"],
         row["reserved"],
+        logged_to=row["logged_to"],
         policy=PLAIN if policy == PLAIN else policy,
         owner=row["owner_name"],
     )
@@ -212,15 +230,54 @@ def _known(row: asyncpg.Record) -> Known:
     return Known(row["status"], row["inventory_id"].bytes, _hold(row))
 
 
+def _plain(turn: Turn) -> tuple[Any, ...]:
+    """The arguments of stock_turn_plain, in its order."""
+    expires_at = turn.expires_at
+    together = expires_at[0] if expires_at else 0.0
+    apart = any(one != together for one in expires_at)
+    position = _positions(turn)
+    return (
+        *_beginning(turn),
+        _uuids(turn.reservation_ids),
+        _uuids(turn.order_ids),
+        [
+            position[pair] << 32 | quantity
+            for pair, quantity in zip(turn.reserved_pairs, turn.quantities, strict=True)
+        ],
+        expires_at if apart else [],
+        together,
+        _uuids(turn.pair_ids),
+        turn.pair_versions,
+        turn.pair_taken,
+    )
+
+
+def _positions(turn: Turn) -> dict[bytes, int]:
+    pairs = turn.pair_ids + turn.logged_ids if turn.pair_ids else turn.logged_ids
+    return {pair: number for number, pair in enumerate(pairs, 1)}
+
+
+def _beginning(turn: Turn) -> tuple[Any, ...]:
+    """What every turn begins with: the fence, and the log."""
+    return (
+        turn.owner,
+        turn.epoch,
+        turn.previous,
+        turn.number,
+        _uuids(turn.logged_ids),
+        turn.logged_taken,
+        turn.logged_until,
+    )
+
+
 def _parameters(turn: Turn) -> tuple[Any, ...]:
     """The arguments of stock_turn, in its order."""
-    position = {pair: number for number, pair in enumerate(turn.pair_ids, 1)}
+    position = _positions(turn)
     limits = list(turn.limits.items())
     extended, movements = turn.extensions, turn.movements
     limited = any(turn.customer_ids)
     return (
-        turn.owner,
-        turn.epoch,
+        *_beginning(turn),
         _uuids(turn.reservation_ids),
         _uuids(turn.order_ids),
         [position[pair] for pair in turn.reserved_pairs],

@@ -8,17 +8,25 @@ WITH raised AS (
     -- Waits for a turn that is being committed under the older generation.
     UPDATE stock_turns t SET retired = true
     FROM raised WHERE t.owner_name = raised.owner_name AND NOT t.retired
-    RETURNING t.epoch
+    RETURNING t.last_turn
+), before AS (
+    -- Of rows that were retired before, the snapshot knows the end; of this one, only RETURNING.
+    SELECT last_turn FROM retired
+    UNION ALL
+    SELECT last_turn FROM stock_turns WHERE owner_name = $1
 )
-INSERT INTO stock_turns (owner_name, epoch)
-SELECT owner_name, epoch FROM raised WHERE (SELECT count(*) FROM retired) >= 0
+INSERT INTO stock_turns (owner_name, epoch, last_turn)
+SELECT owner_name, epoch, coalesce((SELECT max(last_turn) FROM before), 0) FROM raised
 RETURNING epoch
+
+-- name: checkpoint
+SELECT stock_checkpoint($1, $2)
 
 -- name: load_pairs
 -- One statement, one snapshot: a row, and the reservations that explain it. Who waits for stock
 -- comes in the order they came, also those of confirmed orders.
-SELECT i.inventory_id, i.variant_id, i.quantity, i.reserved, i.version, i.owner_name,
-       coalesce(u.safety_stock, 0) AS safety_stock,
+SELECT i.inventory_id, i.variant_id, i.quantity, i.reserved, i.version, i.logged_to,
+       i.owner_name, coalesce(u.safety_stock, 0) AS safety_stock,
        CASE WHEN p.backorder IS DISTINCT FROM 'deny' THEN coalesce(p.backorder_max, 0) ELSE 0 END
            AS backorder_max,
        coalesce(p.customer_max, 0) AS customer_max,
@@ -50,10 +58,13 @@ JOIN customer_units u USING (variant_id, customer_id)
 SELECT instruction_id, inventory_id, kind, quantity, status
 FROM stock_instructions WHERE instruction_id = ANY ($1::uuid[])
 
+-- name: write_plain_turn
+SELECT stock_turn_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+
 -- name: write_turn
 SELECT reservation_id, inventory_id, quantity, backordered
 FROM stock_turn($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
+                $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
 
 -- name: find
 SELECT reservation_id, status::text AS status, inventory_id, order_id, quantity, backordered,
@@ -83,10 +94,18 @@ WITH raised AS (
 ), retired AS (
     UPDATE stock_turns t SET retired = true
     FROM raised WHERE t.owner_name = raised.owner_name AND NOT t.retired
-    RETURNING t.epoch
+    RETURNING t.last_turn
+), before AS (
+    SELECT last_turn FROM retired
+    UNION ALL
+    SELECT last_turn FROM stock_turns WHERE owner_name = $1
 )
-INSERT INTO stock_turns (owner_name, epoch, retired)
-SELECT owner_name, epoch, true FROM raised WHERE (SELECT count(*) FROM retired) >= 0
+INSERT INTO stock_turns (owner_name, epoch, last_turn, retired)
+SELECT owner_name, epoch, coalesce((SELECT max(last_turn) FROM before), 0) + 1, true FROM raised
+
+-- name: log_of_reclaimed
+SELECT stock_log_into_rows(owner_name, last_turn) FROM stock_turns
+WHERE owner_name = $1 ORDER BY epoch DESC LIMIT 1
 
 -- name: take_home
 WITH taken AS (

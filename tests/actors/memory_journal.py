@@ -21,6 +21,7 @@ class Row:
     quantity: int
     reserved: int = 0
     version: int = 0
+    logged_to: int = 0
     owner: str = ""
     backordered: int = 0
     policy: Policy = PLAIN
@@ -64,6 +65,8 @@ class MemoryJournal:
         self.asked: dict[bytes, Instruction] = {}
         self.ledger: list[tuple[bytes, bytes, int, int]] = []
         self.epochs: dict[str, int] = {}
+        self.last_turns: dict[str, int] = {}
+        self.log: list[tuple[str, int, bytes, int]] = []
         self.faults = Faults()
         self.turns: list[Turn] = []
         self.loads: list[list[bytes]] = []
@@ -76,9 +79,41 @@ class MemoryJournal:
         self.epochs[owner] = self.epochs.get(owner, 0) + 1
         return self.faults.do("raise_epoch", lambda: self.epochs[owner])
 
+    async def checkpoint(self, owner: str, epoch: int) -> int:
+        await asyncio.sleep(0)
+
+        def caught_up() -> int:
+            if self.epochs.get(owner) != epoch:
+                raise StaleEpoch(f"epoch {epoch} of owner {owner} is stale")
+            return self._log_into_rows(owner)
+
+        return self.faults.do("checkpoint", caught_up)
+
+    def _log_into_rows(self, owner: str) -> int:
+        number = self.last_turns[owner] = self.last_turns.get(owner, 0) + 1
+        behind: dict[bytes, int] = {}
+        for name, turn, pair, taken in self.log:
+            if name == owner and turn > self.rows[pair].logged_to:
+                behind[pair] = behind.get(pair, 0) + taken
+        for pair, taken in behind.items():
+            row = self.rows[pair]
+            row.quantity -= taken
+            row.reserved += taken
+            row.version += 1
+            row.logged_to = number
+        self.log = [one for one in self.log if one[0] != owner]
+        return number
+
+    def now_of(self, pair: bytes) -> tuple[int, int]:
+        """(available, reserved) of a pair: its row, and what the log has beyond it."""
+        row = self.rows[pair]
+        taken = sum(one[3] for one in self.log if one[2] == pair and one[1] > row.logged_to)
+        return row.quantity - taken, row.reserved + taken
+
     async def reclaim(self, owner: str) -> list[bytes]:
         def take_home() -> list[bytes]:
             self.epochs[owner] = self.epochs.get(owner, 0) + 1
+            self._log_into_rows(owner)
             taken = [pair for pair, row in self.rows.items() if row.owner == owner]
             for pair in taken:
                 self.rows[pair].owner = ""
@@ -113,6 +148,7 @@ class MemoryJournal:
             waiting or None,
             sum(waiting.values()),
             row.owner,
+            row.logged_to,
         )
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
@@ -126,6 +162,8 @@ class MemoryJournal:
     def _check(self, turn: Turn) -> None:
         if self.epochs.get(turn.owner) != turn.epoch:
             raise StaleEpoch(f"epoch {turn.epoch} of owner {turn.owner} is stale")
+        if self.last_turns.get(turn.owner, 0) != turn.previous:
+            raise VersionConflict(f"turn {turn.number} does not follow the last one")
         ids = turn.reservation_ids
         if len(set(ids)) < len(ids) or not self.reservations.keys().isdisjoint(ids):
             raise DuplicateReservation("a reservation of the turn exists")
@@ -176,6 +214,8 @@ class MemoryJournal:
         closed = self._close(turn)
         for inventory_id, owner in turn.handed_to.items():
             self.rows[inventory_id].owner = owner
+        self.last_turns[turn.owner] = turn.number
+        self.log = [one for one in self.log if one[0] != turn.owner or one[1] > turn.logged_until]
         self.turns.append(turn)
         return closed
 
@@ -209,6 +249,9 @@ class MemoryJournal:
             row.reserved += taken
             row.backordered += backordered
             row.version += 1
+            row.logged_to = turn.number
+        for inventory_id, taken in zip(turn.logged_ids, turn.logged_taken, strict=True):
+            self.log.append((turn.owner, turn.number, inventory_id, taken))
 
     def _closing(self, turn: Turn) -> list[tuple[bytes, Reservation, str]]:
         """What the turn closes, each once, and how."""

@@ -62,7 +62,7 @@ _TABLES = (
 )
 # A release is put to Postgres, which decides that nothing is held: the pair's version and the
 # time of its last turn go on, and nothing else.
-_OWNERS_OWN = ("version", "updated_at")
+_OWNERS_OWN = ("version", "logged_to", "updated_at")
 _ids = uuid.uuid4
 
 

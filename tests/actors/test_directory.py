@@ -114,8 +114,7 @@ async def test_buyers_go_on_buying_across_hand_overs() -> None:
                     await bought.acquire()
         done.set()
         await asyncio.gather(*buyers)
-        row = w.journal.rows[pair]
-        assert (row.quantity, row.reserved) == (10_000 - held, held)
+        assert w.journal.now_of(pair) == (10_000 - held, held)
         assert w.directory.promoted_total == w.directory.demoted_total == 10
 
 

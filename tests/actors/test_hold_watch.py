@@ -32,17 +32,37 @@ def test_due_is_bounded() -> None:
     watch = HoldWatch()
     for number in range(5):
         watch.add(1.0, bytes([number]), b"pair")
-    assert len(watch.due(2.0, lambda _: 1.0, limit=3)) == 3
-    assert len(watch.due(2.0, lambda _: 1.0, limit=3)) == 2
+    watch.add_written([(1.0, bytes([number]), b"pair") for number in range(5, 10)], now=1.0)
+    assert [len(watch.due(2.0, lambda _: 1.0, limit=4)) for _ in range(4)] == [4, 4, 2, 0]
+    assert len(watch) == 0
 
 
 def test_each_written_hold_is_given_once_when_it_is_old_enough() -> None:
     watch = HoldWatch()
-    watch.add_fresh(600.0, b"old", b"pair", now=1.0)
-    watch.add_fresh(600.0, b"new", b"pair", now=5.0)
-    assert watch.written_before(2.0, limit=10) == [(b"old", b"pair")]
+    watch.add_written([(600.0, b"old", b"pair")], now=1.0)
+    watch.add_written([(600.0, b"new", b"pair"), (60.0, b"newer", b"pair")], now=5.0)
+    [old] = watch.written_before(2.0, limit=10)
+    assert old.members == [(b"old", b"pair")]
     assert watch.written_before(2.0, limit=10) == []
-    assert watch.written_before(6.0, limit=10) == [(b"new", b"pair")]
+    assert [one.members for one in watch.written_before(6.0, limit=1)] == [[(b"new", b"pair")]]
+    assert [one.members for one in watch.written_before(6.0, limit=1)] == [[(b"newer", b"pair")]]
+
+
+def test_what_is_settled_is_not_watched_any_more() -> None:
+    watch = HoldWatch()
+    watch.add_written([(10.0, b"sold", b"pair"), (10.0, b"open", b"pair")], now=1.0)
+    [group] = watch.written_before(2.0, limit=10)
+    watch.drop(group, {b"sold"})
+    assert len(watch) == 1
+    assert watch.due(20.0, lambda _: 1.0, limit=10) == [(b"open", b"pair")]
+    assert len(watch) == 0
+
+
+def test_holds_of_one_turn_are_due_each_at_its_own_time() -> None:
+    watch = HoldWatch()
+    watch.add_written([(30.0, b"late", b"pair"), (10.0, b"soon", b"pair")], now=1.0)
+    assert watch.due(20.0, lambda _: 1.0, limit=10) == [(b"soon", b"pair")]
+    assert watch.next_expiry == 30.0
 
 
 def test_compacting_keeps_what_is_open() -> None:

@@ -201,5 +201,5 @@ async def test_a_slow_journal_makes_callers_come_back_at_once_and_loses_nothing(
         held = sum(one.status == ReserveStatus.HELD for one in answers)
         assert held == 401 - len(done)
         assert (await owner.call([reserve(pair)], 0))[0].status == ReserveStatus.HELD
-    assert journal.rows[pair].quantity == 1_000 - held - 1
+    assert journal.now_of(pair) == (1_000 - held - 1, held + 1)
     assert len(journal.reservations) == held + 1

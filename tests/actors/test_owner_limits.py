@@ -136,7 +136,7 @@ async def test_two_owners_at_once_never_give_more_than_the_limit(journal: Memory
     for customer in customers:
         assert sum(one.customer_id == customer for one in held) == LIMIT
         assert _units(journal, first, customer) == LIMIT
-    assert sum(journal.rows[pair].reserved for pair in pairs.values()) == len(held)
+    assert sum(journal.now_of(pair)[1] for pair in pairs.values()) == len(held)
 
 
 async def test_a_limit_that_was_passed_meanwhile_is_seen_in_the_same_call(

@@ -121,7 +121,9 @@ async def test_a_confirmation_that_waits_for_a_closing_turn_is_not_held(
     async with _race(pool) as race:
         ids = [race.held.reservation_id]
         zero = {"pair_taken": [0], "pair_moved": [0], "pair_backordered": [0]}
-        turn = Turn("pool-0", 1, pair_ids=[race.pair], pair_versions=[1], **zero)
+        last = await pool.fetchval("SELECT last_turn FROM stock_turns")
+        follows = {"previous": last, "number": last + 1}
+        turn = Turn("pool-0", 1, **follows, pair_ids=[race.pair], pair_versions=[1], **zero)
         (turn.released_ids if how == "released" else turn.expired_ids).extend(ids)
         async with pool.acquire() as connection:
             transaction = connection.transaction()

@@ -442,3 +442,17 @@ async def _write_owners(connection: Any) -> None:
         await connection.execute(
             "INSERT INTO stock_turns VALUES ($1, $2, 10, $3, $4)", OWNER, epoch, first_at, last_at
         )
+    await connection.execute("UPDATE stock_turns SET last_turn = 10 * epoch")
+    # Of the shirts in the east one is in the log only; the other turn is in the row already.
+    await connection.execute(
+        "UPDATE inventory SET quantity = quantity + 1, reserved = reserved - 1, logged_to = 19"
+        " WHERE inventory_id = $1",
+        uid("shirt-s@east"),
+    )
+    for turn in (18, 20):
+        await connection.execute(
+            "INSERT INTO stock_log VALUES ($1, $2, ARRAY[$3::uuid], '{1}')",
+            OWNER,
+            turn,
+            uid("shirt-s@east"),
+        )

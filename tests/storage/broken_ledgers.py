@@ -1,4 +1,4 @@
-"""Ways to break the books of physical stock, each of which the audit must find."""
+"""Ways to break the books of physical stock, and the turn log, each of which the audit must find."""
 
 from __future__ import annotations
 
@@ -29,3 +29,30 @@ async def promised_to_nobody(world: World) -> None:
 @breaks("P2")
 async def a_customer_with_more_than_they_have(world: World) -> None:
     await world.sql("INSERT INTO customer_units VALUES ($1, gen_random_uuid(), 2)", uid("mug"))
+
+
+@breaks("P2")
+async def logged_without_a_reservation(world: World) -> None:
+    await world.sql("UPDATE stock_log SET taken = '{2}' WHERE turn = 20")
+
+
+@breaks("P2")
+async def log_forgotten_too_early(world: World) -> None:
+    await world.sql("DELETE FROM stock_log WHERE turn = 20")
+
+
+@breaks("P1", "P2")
+async def oversold_by_way_of_the_log(world: World) -> None:
+    await world.sql("UPDATE stock_log SET taken = '{1000}' WHERE turn = 20")
+
+
+@breaks("P5")
+async def log_ahead_of_its_owner(world: World) -> None:
+    await world.sql("UPDATE stock_log SET turn = 21 WHERE turn = 20")
+
+
+@breaks("P5")
+async def log_of_a_pair_that_there_is_not(world: World) -> None:
+    await world.sql(
+        "UPDATE stock_log SET pair_ids = ARRAY[$1::uuid] WHERE turn = 18", uid("no-pair")
+    )

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from domain.stock import MovementKind, Policy
+from domain.stock import Closed, MovementKind, Policy
 from domain.turns import Instruction, Turn
-from sim.engine_tables import InstructionRow, PairRow, ReservationRow, Tables
+from sim.engine_rows import InstructionRow, PairRow, ReservationRow
+from sim.engine_tables import Tables
 from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase
 from storage.stock_journal import PostgresStockJournal
 from tests.actors.memory import MemoryJournal, Reservation, Row
@@ -24,6 +25,7 @@ class World(Protocol):
     """A journal, and the ways around it that a test needs."""
 
     journal: Any
+    last_turns: dict[str, int]
 
     async def add_pair(self, available: int, beside: bytes | None = None) -> bytes:
         """A pair; of the same variant as another one, if there is one beside it."""
@@ -60,8 +62,18 @@ class World(Protocol):
     async def pending(self, order_id: bytes) -> None: ...
 
 
+async def write(world: World, turn: Turn) -> list[Closed]:
+    """Write a turn as the one that follows its owner's last."""
+    turn.previous = world.last_turns.get(turn.owner, 0)
+    turn.number = turn.previous + 1
+    closed = await world.journal.write_turn(turn)
+    world.last_turns[turn.owner] = turn.number
+    return closed
+
+
 class MemoryWorld:
     def __init__(self) -> None:
+        self.last_turns: dict[str, int] = {}
         self.journal = MemoryJournal(time.time)
         self._pending: set[bytes] = set()
         self.journal.is_pending = self._pending.__contains__
@@ -119,6 +131,7 @@ class SimulatedWorld:
     """The twin that the simulator runs on."""
 
     def __init__(self) -> None:
+        self.last_turns: dict[str, int] = {}
         self.tables = Tables(unix=time.time, elapsed=time.monotonic)
         database = ScriptedDatabase(self.tables, Random(1), lambda _: None)
         self.journal = DatabaseOfProcess(database, Line())
@@ -180,6 +193,7 @@ class SimulatedWorld:
 
 class PostgresWorld:
     def __init__(self, pool: asyncpg.Pool) -> None:
+        self.last_turns: dict[str, int] = {}
         self.pool = pool
         self.journal = PostgresStockJournal(pool)
 

@@ -13,7 +13,7 @@ from domain.ports import DuplicateReservation, StaleEpoch, Unavailable, VersionC
 from domain.stock import Closed, Hold
 from storage.stock_journal import PostgresStockJournal
 from tests.actors.postgres import until_someone_waits_for_a_lock
-from tests.storage.journals import OWNER, PostgresWorld, World, a_turn, some_ids
+from tests.storage.journals import OWNER, PostgresWorld, World, a_turn, some_ids, write
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,7 +23,7 @@ async def _held(world: World, available: int = 5, quantity: int = 2) -> tuple[by
     pair = await world.add_pair(available)
     reservation, order = some_ids()
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
-    await world.journal.write_turn(a_turn(epoch, hold=[(reservation, order, pair, quantity)]))
+    await write(world, a_turn(epoch, hold=[(reservation, order, pair, quantity)]))
     return pair, reservation, epoch
 
 
@@ -41,7 +41,7 @@ async def test_a_turn_moves_the_row_and_writes_the_reservation(world: World) -> 
         hold=[(first, order, pair, 2), (second, order, pair, 1)],
         expires_at=1_900_000_000.25,
     )
-    assert await world.journal.write_turn(turn) == []
+    assert await write(world, turn) == []
     assert await world.stock_of(pair) == (2, 3)
     assert await world.stock_of(other) == (1, 0)
     [loaded] = await world.journal.load([pair])
@@ -78,9 +78,9 @@ async def test_only_open_reservations_are_loaded(world: World) -> None:
 async def test_closing_gives_the_units_back_once(world: World, how: str) -> None:
     pair, reservation, epoch = await _held(world)
     closing: dict[str, Any] = {how: (reservation,)}
-    closed = await world.journal.write_turn(a_turn(epoch, at={pair: 1}, **closing))
+    closed = await write(world, a_turn(epoch, at={pair: 1}, **closing))
     assert closed == [Closed(reservation, pair, 2)]
-    assert await world.journal.write_turn(a_turn(epoch, at={pair: 2}, **closing)) == []
+    assert await write(world, a_turn(epoch, at={pair: 2}, **closing)) == []
     assert await world.stock_of(pair) == (5, 0)
     assert await world.status_of(reservation) == how + ("d" if how.endswith("e") else "")
 
@@ -88,7 +88,7 @@ async def test_closing_gives_the_units_back_once(world: World, how: str) -> None
 async def test_released_and_overdue_in_one_turn_counts_as_released(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     turn = a_turn(epoch, release=(reservation,), expire=(reservation,), at={pair: 1})
-    assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
+    assert await write(world, turn) == [Closed(reservation, pair, 2)]
     assert await world.stock_of(pair) == (5, 0)
     assert await world.status_of(reservation) in ("released", "expired")
 
@@ -98,7 +98,7 @@ async def test_a_reservation_may_be_made_and_released_in_one_turn(world: World) 
     reservation, order = some_ids()
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     turn = a_turn(epoch, hold=[(reservation, order, pair, 2)], release=(reservation,))
-    assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
+    assert await write(world, turn) == [Closed(reservation, pair, 2)]
     assert await world.stock_of(pair) == (5, 0)
 
 
@@ -107,7 +107,7 @@ async def test_an_allocated_reservation_stays_allocated(world: World, how: str) 
     pair, reservation, epoch = await _held(world)
     await world.set_status(reservation, "allocated")
     closing: dict[str, Any] = {how: (reservation,)}
-    assert await world.journal.write_turn(a_turn(epoch, at={pair: 1}, **closing)) == []
+    assert await write(world, a_turn(epoch, at={pair: 1}, **closing)) == []
     assert await world.status_of(reservation) == "allocated"
     assert await world.stock_of(pair) == (3, 2)
 
@@ -115,9 +115,7 @@ async def test_an_allocated_reservation_stays_allocated(world: World, how: str) 
 async def test_a_reservation_of_a_pair_outside_the_turn_is_not_closed(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     other = await world.add_pair(1)
-    assert (
-        await world.journal.write_turn(a_turn(epoch, release=(reservation,), at={other: 0})) == []
-    )
+    assert await write(world, a_turn(epoch, release=(reservation,), at={other: 0})) == []
     assert await world.status_of(reservation) == "active"
     assert await world.stock_of(pair) == (3, 2)
 
@@ -128,7 +126,7 @@ async def test_a_stale_epoch_writes_nothing(world: World) -> None:
     fresh, order = some_ids()
     turn = a_turn(epoch, hold=[(fresh, order, pair, 1)], release=(reservation,), at={pair: 1})
     with pytest.raises(StaleEpoch):
-        await world.journal.write_turn(turn)
+        await write(world, turn)
     assert await world.status_of(fresh) is None
     assert await world.status_of(reservation) == "active"
     assert await world.stock_of(pair) == (3, 2)
@@ -138,7 +136,7 @@ async def test_an_owner_that_never_started_cannot_write(world: World) -> None:
     pair = await world.add_pair(1)
     reservation, order = some_ids()
     with pytest.raises(StaleEpoch):
-        await world.journal.write_turn(a_turn(1, hold=[(reservation, order, pair, 1)]))
+        await write(world, a_turn(1, hold=[(reservation, order, pair, 1)]))
 
 
 async def test_an_old_version_writes_nothing(world: World) -> None:
@@ -146,7 +144,7 @@ async def test_an_old_version_writes_nothing(world: World) -> None:
     fresh, order = some_ids()
     turn = a_turn(epoch, hold=[(fresh, order, pair, 1)], release=(reservation,), at={pair: 0})
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(turn)
+        await write(world, turn)
     assert await world.status_of(fresh) is None
     assert await world.stock_of(pair) == (3, 2)
 
@@ -155,7 +153,7 @@ async def test_an_unknown_pair_writes_nothing(world: World) -> None:
     reservation, order, unknown = some_ids(3)
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(a_turn(epoch, hold=[(reservation, order, unknown, 1)]))
+        await write(world, a_turn(epoch, hold=[(reservation, order, unknown, 1)]))
     assert await world.status_of(reservation) is None
 
 
@@ -164,7 +162,7 @@ async def test_overselling_is_refused_whatever_the_owner_believes(world: World) 
     reservation, order = some_ids()
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(a_turn(epoch, hold=[(reservation, order, pair, 6)]))
+        await write(world, a_turn(epoch, hold=[(reservation, order, pair, 6)]))
     assert await world.stock_of(pair) == (5, 0)
 
 
@@ -175,7 +173,7 @@ async def test_an_id_is_written_once(world: World, twice: str) -> None:
     second = reservation if twice == "in the database" else fresh
     hold = [(fresh, order, pair, 1), (second, order, pair, 1)]
     with pytest.raises(DuplicateReservation):
-        await world.journal.write_turn(a_turn(epoch, hold=hold, at={pair: 1}))
+        await write(world, a_turn(epoch, hold=hold, at={pair: 1}))
     assert await world.status_of(fresh) is None
     assert await world.stock_of(pair) == (3, 2)
 
@@ -186,14 +184,14 @@ async def test_the_sweep_finds_what_nobody_will_ask_for_again(world: World) -> N
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     past, orders = time.time() - 1, some_ids(4)
     turn = a_turn(epoch, hold=[(overdue, orders[0], pair, 1)], expires_at=past)
-    await world.journal.write_turn(turn)
+    await write(world, turn)
     hold = [
         (orphan, orders[1], pair, 1),
         (young, orders[2], pair, 1),
         (waiting, order, pair, 1),
         (done, orders[3], pair, 1),
     ]
-    await world.journal.write_turn(a_turn(epoch, hold=hold, at={pair: 1}))
+    await write(world, a_turn(epoch, hold=hold, at={pair: 1}))
     for reservation in (orphan, waiting, done):
         await world.backdate(reservation, 60)
     await world.pending(order)
@@ -218,7 +216,7 @@ async def test_a_turn_and_a_successor_wait_for_each_other(pool: asyncpg.Pool) ->
         await transaction.commit()
     assert await rising == epoch + 1
     with pytest.raises(StaleEpoch):
-        await world.journal.write_turn(a_turn(epoch, at={pair: 1}))
+        await write(world, a_turn(epoch, at={pair: 1}))
 
 
 @pytest.mark.parametrize("code", ["deadlock_detected", "serialization_failure", "disk_full"])
@@ -232,10 +230,10 @@ async def test_what_passes_by_itself_is_unavailable(pool: asyncpg.Pool, code: st
         " CREATE TRIGGER fail BEFORE UPDATE ON inventory_reservations EXECUTE FUNCTION fail()"
     )
     with pytest.raises(Unavailable):
-        await world.journal.write_turn(a_turn(epoch, release=(reservation,), at={pair: 1}))
+        await write(world, a_turn(epoch, release=(reservation,), at={pair: 1}))
     await pool.execute("DROP TRIGGER fail ON inventory_reservations")
     turn = a_turn(epoch, release=(reservation,), at={pair: 1})
-    assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
+    assert await write(world, turn) == [Closed(reservation, pair, 2)]
 
 
 async def test_a_closed_pool_is_unavailable(pool: asyncpg.Pool) -> None:

@@ -11,7 +11,7 @@ import pytest
 from domain.ports import LimitPassed, StaleEpoch, VersionConflict
 from domain.stock import NOBODY, PLAIN, Closed, MovementKind, Policy
 from domain.turns import HOME, Instruction, Turn
-from tests.storage.journals import OWNER, PostgresWorld, World, a_turn, some_ids
+from tests.storage.journals import OWNER, PostgresWorld, World, a_turn, some_ids, write
 
 pytestmark = pytest.mark.asyncio
 HOT = "hot-3"
@@ -26,7 +26,7 @@ async def _held(world: World, quantity: int = 2, available: int = 5) -> tuple[by
     """A pair at version 1, a reservation of it, and the epoch that wrote it."""
     pair, epoch = await world.add_pair(available), await _started(world)
     [reservation] = some_ids(1)
-    await world.journal.write_turn(_holding(epoch, pair, (reservation, quantity)))
+    await write(world, _holding(epoch, pair, (reservation, quantity)))
     return pair, reservation, epoch
 
 
@@ -69,7 +69,7 @@ def _handing(epoch: int, pair: bytes, version: int, to: str, *, owner: str = OWN
 async def test_an_extension_is_written_and_loaded(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     [extension] = some_ids(1)
-    await world.journal.write_turn(_extending(epoch, pair, 1, (reservation, extension)))
+    await write(world, _extending(epoch, pair, 1, (reservation, extension)))
     [loaded] = await world.journal.load([pair])
     hold = loaded.holds[reservation]
     assert (hold.expires_at, hold.extension_id) == (LATER, extension)
@@ -80,11 +80,11 @@ async def test_an_extension_is_written_and_loaded(world: World) -> None:
 async def test_a_second_extension_changes_nothing(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     first, second = some_ids()
-    await world.journal.write_turn(_extending(epoch, pair, 1, (reservation, first)))
+    await write(world, _extending(epoch, pair, 1, (reservation, first)))
     for version, extension in ((2, first), (3, second)):
         turn = _extending(epoch, pair, version, (reservation, extension))
         turn.extensions = [(reservation, extension, LATER + 60)]
-        await world.journal.write_turn(turn)
+        await write(world, turn)
     hold = (await world.journal.find([reservation]))[reservation].hold
     assert (hold.expires_at, hold.extension_id) == (LATER, first)
 
@@ -93,7 +93,7 @@ async def test_a_second_extension_changes_nothing(world: World) -> None:
 async def test_what_is_settled_meanwhile_is_not_extended(world: World, status: str) -> None:
     pair, reservation, epoch = await _held(world)
     await world.set_status(reservation, status)
-    await world.journal.write_turn(_extending(epoch, pair, 1, (reservation, some_ids(1)[0])))
+    await write(world, _extending(epoch, pair, 1, (reservation, some_ids(1)[0])))
     known = (await world.journal.find([reservation]))[reservation]
     assert (known.status, known.hold.extension_id) == (status, NOBODY)
     assert known.hold.expires_at < LATER
@@ -102,7 +102,7 @@ async def test_what_is_settled_meanwhile_is_not_extended(world: World, status: s
 async def test_a_reservation_of_a_pair_outside_the_turn_is_not_extended(world: World) -> None:
     _, reservation, epoch = await _held(world)
     other = await world.add_pair(1)
-    await world.journal.write_turn(_extending(epoch, other, 0, (reservation, some_ids(1)[0])))
+    await write(world, _extending(epoch, other, 0, (reservation, some_ids(1)[0])))
     assert (await world.journal.find([reservation]))[reservation].hold.extension_id == NOBODY
 
 
@@ -116,7 +116,7 @@ async def test_movements_are_written_in_order_with_what_is_on_hand_after_each(
     received = await world.instruct(Instruction(pair, MovementKind.RECEIVE, 10, "pending"))
     sent = await world.instruct(Instruction(pair, MovementKind.TRANSFER_OUT, 4, "pending"))
     turn = _moving(epoch, pair, 1, (received, 10, 15), (sent, -4, 11))
-    assert await world.journal.write_turn(turn) == []
+    assert await write(world, turn) == []
     assert await world.row_of(pair) == (9, 2, 0, 2, "")
     assert await world.ledger_of(pair) == [(10, 15), (-4, 11)]
     asked = await world.journal.instructions([received, sent, some_ids(1)[0]])
@@ -132,7 +132,7 @@ async def test_a_settled_movement_writes_nothing_again(world: World, status: str
     settled = await world.instruct(Instruction(pair, MovementKind.RECEIVE, 10, status))
     pending = await world.instruct(Instruction(pair, MovementKind.RECEIVE, 1, "pending"))
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(_moving(epoch, pair, 1, (pending, 1, 6), (settled, 10, 16)))
+        await write(world, _moving(epoch, pair, 1, (pending, 1, 6), (settled, 10, 16)))
     assert await world.row_of(pair) == (3, 2, 0, 1, "")
     assert await world.ledger_of(pair) == []
     assert (await world.journal.instructions([pending]))[pending].status == "pending"
@@ -141,7 +141,7 @@ async def test_a_settled_movement_writes_nothing_again(world: World, status: str
 async def test_a_count_that_agrees_is_worth_a_line(world: World) -> None:
     pair, _, epoch = await _held(world)
     counted = await world.instruct(Instruction(pair, MovementKind.COUNT, 5, "pending"))
-    await world.journal.write_turn(_moving(epoch, pair, 1, (counted, 0, 5)))
+    await write(world, _moving(epoch, pair, 1, (counted, 0, 5)))
     assert await world.row_of(pair) == (3, 2, 0, 2, "")
     assert await world.ledger_of(pair) == [(0, 5)]
 
@@ -150,7 +150,7 @@ async def test_a_movement_below_zero_is_refused_whatever_the_owner_believes(worl
     pair, _, epoch = await _held(world)
     sent = await world.instruct(Instruction(pair, MovementKind.TRANSFER_OUT, 4, "pending"))
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(_moving(epoch, pair, 1, (sent, -4, 1)))
+        await write(world, _moving(epoch, pair, 1, (sent, -4, 1)))
     assert await world.row_of(pair) == (3, 2, 0, 1, "")
     assert (await world.journal.instructions([sent]))[sent].status == "pending"
 
@@ -165,7 +165,7 @@ async def _waiting(world: World, count: int = 3) -> tuple[bytes, list[bytes], in
     waiting = sorted(some_ids(count))
     waiting = [*waiting[1::2], *waiting[::2]]
     held = [(one, 2) for one in waiting]
-    await world.journal.write_turn(_holding(epoch, pair, *held, waits=True))
+    await write(world, _holding(epoch, pair, *held, waits=True))
     return pair, waiting, epoch
 
 
@@ -184,7 +184,7 @@ async def _serving(
 async def test_who_came_in_one_turn_waits_in_the_order_they_came(world: World) -> None:
     pair, waiting, epoch = await _waiting(world, 7)
     [last] = some_ids(1)
-    await world.journal.write_turn(_holding(epoch, pair, (last, 1), version=1, waits=True))
+    await write(world, _holding(epoch, pair, (last, 1), version=1, waits=True))
     [loaded] = await world.journal.load([pair])
     assert list(loaded.waiting.items()) == [*((one, 2) for one in waiting), (last, 1)]
     assert (loaded.backordered, loaded.available, loaded.reserved) == (15, 0, 0)
@@ -195,7 +195,7 @@ async def test_who_came_in_one_turn_waits_in_the_order_they_came(world: World) -
 async def test_stock_that_comes_goes_to_who_waits(world: World) -> None:
     pair, waiting, _ = await _waiting(world)
     turn = await _serving(world, pair, waiting[:2], units=5)
-    await world.journal.write_turn(turn)
+    await write(world, turn)
     assert await world.row_of(pair) == (1, 4, 2, 2, "")
     [loaded] = await world.journal.load([pair])
     assert list(loaded.waiting) == waiting[2:]
@@ -212,7 +212,7 @@ async def test_who_stops_waiting_gives_nothing_back_but_the_promise(world: World
         release=closing if how == "release" else (),
         expire=closing if how == "expire" else (),
     )
-    assert await world.journal.write_turn(turn) == [Closed(first, pair, 2, True)]
+    assert await write(world, turn) == [Closed(first, pair, 2, True)]
     assert await world.row_of(pair) == (0, 0, 4, 2, "")
     [loaded] = await world.journal.load([pair])
     assert list(loaded.waiting) == rest
@@ -224,7 +224,7 @@ async def test_a_confirmed_order_goes_on_waiting_and_is_served(world: World) -> 
     [loaded] = await world.journal.load([pair])
     assert first not in loaded.holds
     assert list(loaded.waiting) == [first, *rest]
-    await world.journal.write_turn(await _serving(world, pair, [first], units=2))
+    await write(world, await _serving(world, pair, [first], units=2))
     assert await world.row_of(pair) == (0, 2, 4, 2, "")
     known = (await world.journal.find([first]))[first]
     assert (known.status, known.hold.backordered) == ("allocated", False)
@@ -232,9 +232,9 @@ async def test_a_confirmed_order_goes_on_waiting_and_is_served(world: World) -> 
 
 async def test_who_waits_no_more_is_not_served(world: World) -> None:
     pair, [first, *_], epoch = await _waiting(world)
-    await world.journal.write_turn(a_turn(epoch, at={pair: 1}, release=(first,)))
+    await write(world, a_turn(epoch, at={pair: 1}, release=(first,)))
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(await _serving(world, pair, [first], units=2, version=2))
+        await write(world, await _serving(world, pair, [first], units=2, version=2))
     assert await world.row_of(pair) == (0, 0, 4, 2, "")
 
 
@@ -242,7 +242,7 @@ async def test_served_and_released_in_one_turn_is_back_on_the_shelf(world: World
     pair, [first, *_], _ = await _waiting(world)
     turn = await _serving(world, pair, [first], units=2)
     turn.released_ids = [first]
-    assert await world.journal.write_turn(turn) == [Closed(first, pair, 2, False)]
+    assert await write(world, turn) == [Closed(first, pair, 2, False)]
     assert await world.row_of(pair) == (2, 0, 4, 2, "")
 
 
@@ -283,14 +283,14 @@ async def test_what_is_given_back_counts_no_more(world: World, how: str) -> None
     pair, epoch = await world.add_pair(5), await _started(world)
     variant, [customer] = await _variant(world, pair), some_ids(1)
     turn = _limited(epoch, pair, variant, customer, 3)
-    await world.journal.write_turn(turn)
+    await write(world, turn)
     closing = (turn.reservation_ids[0],)
     released, expired = (closing, ()) if how == "release" else ((), closing)
-    await world.journal.write_turn(a_turn(epoch, at={pair: 1}, release=released, expire=expired))
+    await write(world, a_turn(epoch, at={pair: 1}, release=released, expire=expired))
     assert await world.journal.units_of([(variant, customer)]) == {(variant, customer): 0}
     again = _limited(epoch, pair, variant, customer, 3)
     again.pair_versions = [2]
-    await world.journal.write_turn(again)
+    await write(world, again)
     assert await world.stock_of(pair) == (2, 3)
 
 
@@ -300,15 +300,15 @@ async def test_a_limit_is_passed_by_no_turn_that_gives_back_less_than_it_takes(
     pair, epoch = await world.add_pair(9), await _started(world)
     variant, [customer] = await _variant(world, pair), some_ids(1)
     first = _limited(epoch, pair, variant, customer, 2)
-    await world.journal.write_turn(first)
+    await write(world, first)
     for units in (4, 3):
         turn = _limited(epoch, pair, variant, customer, units)
         turn.pair_versions, turn.released_ids = [1], first.reservation_ids
         if units == 4:
             with pytest.raises(LimitPassed):
-                await world.journal.write_turn(turn)
+                await write(world, turn)
         else:
-            await world.journal.write_turn(turn)
+            await write(world, turn)
     assert await world.journal.units_of([(variant, customer)]) == {(variant, customer): 3}
 
 
@@ -323,17 +323,17 @@ async def test_who_has_nothing_is_left_out_of_the_units(world: World) -> None:
 async def test_a_pair_that_is_handed_over_belongs_to_its_new_owner(world: World) -> None:
     pair, reservation, epoch = await _held(world)
     hot = await _started(world, HOT)
-    await world.journal.write_turn(_handing(epoch, pair, 1, HOT))
+    await write(world, _handing(epoch, pair, 1, HOT))
     assert await world.row_of(pair) == (3, 2, 0, 2, HOT)
     [loaded] = await world.journal.load([pair])
     assert (loaded.owner, list(loaded.holds)) == (HOT, [reservation])
     # The old owner is refused though its fence holds and it knows the version.
     with pytest.raises(VersionConflict):
-        await world.journal.write_turn(a_turn(epoch, at={pair: 2}, release=(reservation,)))
+        await write(world, a_turn(epoch, at={pair: 2}, release=(reservation,)))
     turn = a_turn(hot, at={pair: 2}, release=(reservation,), owner=HOT)
-    assert await world.journal.write_turn(turn) == [Closed(reservation, pair, 2)]
-    await world.journal.write_turn(_handing(hot, pair, 3, HOME, owner=HOT))
-    await world.journal.write_turn(_holding(epoch, pair, (some_ids(1)[0], 1), version=4))
+    assert await write(world, turn) == [Closed(reservation, pair, 2)]
+    await write(world, _handing(hot, pair, 3, HOME, owner=HOT))
+    await write(world, _holding(epoch, pair, (some_ids(1)[0], 1), version=4))
     assert await world.row_of(pair) == (4, 1, 0, 5, "")
     assert await world.hand_overs_of(pair) in (None, [(OWNER, HOT), (HOT, HOME)])
 
@@ -344,8 +344,8 @@ async def test_a_turn_holds_gives_back_and_hands_over_at_once(world: World) -> N
     turn = _holding(epoch, pair, (fresh, 4), version=1)
     turn.released_ids, turn.handed_to = [reservation], {pair: HOT}
     with pytest.raises(VersionConflict):  # 3 are there; the 2 come back with this very turn
-        await world.journal.write_turn(_holding(epoch, pair, (fresh, 4), version=1))
-    await world.journal.write_turn(turn)
+        await write(world, _holding(epoch, pair, (fresh, 4), version=1))
+    await write(world, turn)
     assert await world.row_of(pair) == (1, 4, 0, 2, HOT)
 
 
@@ -353,7 +353,7 @@ async def test_a_stale_owner_hands_nothing_over(world: World) -> None:
     pair, _, epoch = await _held(world)
     await _started(world)
     with pytest.raises(StaleEpoch):
-        await world.journal.write_turn(_handing(epoch, pair, 1, HOT))
+        await write(world, _handing(epoch, pair, 1, HOT))
     assert await world.row_of(pair) == (3, 2, 0, 1, "")
     assert await world.hand_overs_of(pair) in (None, [])
 
@@ -363,17 +363,15 @@ async def test_reclaim_takes_an_owners_pairs_home_behind_a_fence(world: World) -
     pair, reservation, epoch = await _held(world)
     hot, other = await _started(world, HOT), await world.add_pair(1)
     await _started(world, "hot-4")
-    await world.journal.write_turn(_handing(epoch, pair, 1, HOT))
-    await world.journal.write_turn(_handing(epoch, other, 0, "hot-4"))
+    await write(world, _handing(epoch, pair, 1, HOT))
+    await write(world, _handing(epoch, other, 0, "hot-4"))
     assert await world.journal.find_as_owner([], HOT, hot) == {}
     assert await world.journal.reclaim(HOT) == [pair]
     assert await world.row_of(pair) == (3, 2, 0, 3, "")
     assert (await world.row_of(other))[4] == "hot-4"
     for version in (2, 3):
         with pytest.raises(StaleEpoch):
-            await world.journal.write_turn(
-                a_turn(hot, at={pair: version}, release=(reservation,), owner=HOT)
-            )
+            await write(world, a_turn(hot, at={pair: version}, release=(reservation,), owner=HOT))
     with pytest.raises(StaleEpoch):
         await world.journal.find_as_owner([reservation], HOT, hot)
     assert await world.journal.reclaim(HOT) == []
@@ -394,7 +392,7 @@ async def test_reclaim_fences_whatever_generation_comes_next_to_it(world: World)
 
 async def test_an_owner_that_never_started_may_have_been_given_pairs(world: World) -> None:
     pair, epoch = await world.add_pair(5), await _started(world)
-    await world.journal.write_turn(_handing(epoch, pair, 0, HOT))
+    await write(world, _handing(epoch, pair, 0, HOT))
     assert await world.journal.reclaim(HOT) == [pair]
     assert await world.row_of(pair) == (5, 0, 0, 2, "")
     assert await world.hand_overs_of(pair) in (None, [(OWNER, HOT), (HOT, HOME)])
@@ -432,7 +430,7 @@ async def test_held_for_a_customer_is_loaded_so(world: World) -> None:
     variant, [customer] = await _variant(world, pair), some_ids(1)
     turn = _limited(epoch, pair, variant, customer, 1)
     turn.expires_at = [time.time() + 60]
-    await world.journal.write_turn(turn)
+    await write(world, turn)
     [loaded] = await world.journal.load([pair])
     assert loaded.holds[turn.reservation_ids[0]].customer_id == customer
 
@@ -442,7 +440,7 @@ async def test_settled_are_those_that_are_not_only_held(world: World) -> None:
     epoch = await world.journal.raise_epoch(OWNER, "here", 1)
     orders = some_ids(3)
     hold = [(one, order, pair, 1) for one, order in zip((held, sold, gone), orders, strict=True)]
-    await world.journal.write_turn(a_turn(epoch, hold=hold))
+    await write(world, a_turn(epoch, hold=hold))
     await world.set_status(sold, "allocated")
-    await world.journal.write_turn(a_turn(epoch, release=(gone,), at={pair: 1}))
+    await write(world, a_turn(epoch, release=(gone,), at={pair: 1}))
     assert set(await world.journal.settled([held, sold, gone, unknown])) == {sold, gone}
