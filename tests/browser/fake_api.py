@@ -26,6 +26,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from domain.ids import encode
+from domain.owners import is_dedicated
 from domain.pictures import draw_product
 from serve_apps.pages import add_pages
 from tests.browser.fake_catalog import products, search
@@ -68,6 +69,9 @@ class FakeShop:
         self.overview_asked = 0
         self.epochs = dict.fromkeys((f"pool-{n}" for n in range(6)), 3)
         self.dead: set[str] = set()
+        self.stopped: set[str] = set()
+        self.dedicated: dict[str, list[dict[str, str]]] = {}
+        """The pairs of owners of their own; an owner is in `epochs`, too."""
         self.is_down = False
         self.listeners = 0
         self.listened = 0
@@ -209,6 +213,16 @@ class FakeShop:
             "tracking_url": f"http://127.0.0.1/#/order/{order_id}",
         }
 
+    def _tell_state(self, owner: dict[str, Any]) -> None:
+        name = owner["name"]
+        if name in self.stopped:
+            for figure in owner.keys() - set(_ABOUT):
+                del owner[figure]
+        state = "not_alive" if name in self.dead else "alive"
+        owner["state"] = "stopped" if name in self.stopped else state
+        owner["alive"] = owner["state"] == "alive"
+        owner["dedicated_pairs"] = self.dedicated.get(name, [])
+
     def overview(self) -> dict[str, Any]:
         self.overview_asked += 1
         t = self.overview_asked
@@ -217,7 +231,7 @@ class FakeShop:
             _owner(n, name, epoch, t, up) for n, (name, epoch) in enumerate(self.epochs.items())
         ]
         for owner in owners:
-            owner["alive"] = owner["name"] not in self.dead
+            self._tell_state(owner)
         return {
             "time": datetime.now(UTC).isoformat(),
             "owners": owners,
@@ -254,6 +268,9 @@ class FakeShop:
         }
 
 
+_ABOUT = ("name", "kind", "node", "pid", "epoch", "dedicated_pairs")
+
+
 def _event(kind: str, event_id: str, data: dict[str, Any]) -> str:
     return f"event: {kind}\nid: {event_id}\ndata: {json.dumps(data)}\n\n"
 
@@ -262,9 +279,11 @@ def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
     rate = 900 / (n + 1) + 40 * math.sin(t / 3 + n)
     return {
         "name": name,
+        "kind": "dedicated" if is_dedicated(name) else "pool",
         "node": f"node-{n % 2 + 1}",
         "pid": 4200 + 7 * n,
         "epoch": epoch,
+        "dedicated_pairs": [],
         "uptime_s": up,
         "pairs": 667 - 11 * n,
         "open_reservations": 120 - 15 * n,
@@ -274,7 +293,6 @@ def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
         "commit_ms_p50": 1.4 + 0.1 * n,
         "commit_ms_p99": 4.9 + 0.6 * n,
         "reservations_per_s": rate,
-        "alive": True,
     }
 
 

@@ -409,6 +409,49 @@ def test_dashboard_marks_a_dead_owner_and_a_new_epoch(visit: Visit) -> None:
     expect(page.locator("#owners tbody tr").first).to_contain_text("gone")
 
 
+def test_dashboard_tells_dedicated_owners_and_stops_from_deaths(visit: Visit) -> None:
+    page = visit.open("/dashboard")
+    alarm = page.get_by_role("alert")
+    expect(alarm).to_have_text("6 owners, all alive.")
+    expect(page.locator("#owners tbody tr", has_text="pool-0")).to_contain_text("Pool")
+    visit.shop.epochs["hot-0"] = visit.shop.epochs["hot-1"] = 1
+    visit.shop.dedicated = {
+        "hot-0": [{"sku": "HEADPHONES-1", "warehouse": "RNO-2"}],
+        "hot-1": [{"sku": "SHOE-42", "warehouse": "ATL-1"}],
+    }
+    hot = page.locator("#owners tbody tr", has_text="hot-0")
+    expect(hot).to_contain_text("Dedicated to HEADPHONES-1 · RNO-2")
+    expect(alarm).to_have_text("8 owners, all alive.")
+    expect(page.locator("#owners-sum")).to_contain_text("8 owners, 2 of them dedicated")
+    del visit.shop.dedicated["hot-0"]
+    visit.shop.stopped.add("hot-0")
+    expect(hot).to_contain_text("stopped, idle")
+    expect(alarm).to_have_text("7 owners, all alive.")
+    assert page.locator("#owners tbody th").last.inner_text().startswith("hot-0")
+    visit.shop.dead.add("hot-1")
+    expect(alarm).to_have_text("1 owner is not alive: hot-1.")
+    expect(page.locator("#owners tbody tr").first).to_contain_text("not alive")
+    visit.shop.dead.clear()
+    del visit.shop.epochs["hot-0"]  # after a minute it is not even told of
+    expect(hot).to_have_count(0)
+    expect(alarm).to_have_text("7 owners, all alive.")
+    assert visit.sideways_px() <= 0
+
+
+def test_dashboard_takes_a_stopped_owner_that_starts_again_for_no_restart(visit: Visit) -> None:
+    visit.shop.epochs["hot-0"] = 1
+    visit.shop.stopped.add("hot-0")
+    page = visit.open("/dashboard")
+    hot = page.locator("#owners tbody tr", has_text="hot-0")
+    expect(hot).to_contain_text("Dedicated, without a pair")
+    visit.shop.stopped.clear()
+    visit.shop.epochs["hot-0"] = 2
+    expect(page.get_by_role("alert")).to_have_text("7 owners, all alive.")
+    expect(hot).not_to_contain_text("was 1")
+    visit.shop.epochs["hot-0"] = 3
+    expect(hot).to_contain_text("↑ was 2")
+
+
 def test_dashboard_says_when_the_connection_is_lost(visit: Visit) -> None:
     page = visit.open("/dashboard")
     expect(page.locator("#state")).to_have_text("Live")
