@@ -70,15 +70,17 @@ class StockService:
         self, wanted: PairFilter, *, limit: int, after: UUID | None
     ) -> tuple[list[dict[str, Any]], UUID | None]:
         """A page of pairs, each with its heat, and where the next one begins."""
-        page, heat = await asyncio.gather(
-            self._views.pairs(wanted, limit=limit, after=after), self._heat()
+        page, heat, owners = await asyncio.gather(
+            self._views.pairs(wanted, limit=limit, after=after), self._heat(), self._views.owners()
         )
-        return [_pair(row, heat) for row in page.rows], page.next_after
+        return [_pair(row, heat, owners) for row in page.rows], page.next_after
 
     async def pair(self, sku: str, warehouse: str) -> dict[str, Any] | None:
         """One pair with its last hand-overs and ledger lines; None if there is none."""
-        row, heat = await asyncio.gather(self._views.pair(sku, warehouse), self._heat())
-        return None if row is None else _pair(row, heat)
+        row, heat, owners = await asyncio.gather(
+            self._views.pair(sku, warehouse), self._heat(), self._views.owners()
+        )
+        return None if row is None else _pair(row, heat, owners)
 
     async def placements(self) -> list[dict[str, Any]]:
         """What operators wish now and later, soonest first."""
@@ -140,10 +142,15 @@ def _owner(
     }
 
 
-def _pair(row: Mapping[str, Any], heat: Mapping[UUID, float]) -> dict[str, Any]:
+def _pair(
+    row: Mapping[str, Any],
+    heat: Mapping[UUID, float],
+    owners: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     shown = dict(row)
     inventory_id = shown.pop("inventory_id")
     shown["product_id"] = ids.encode("prod", shown["product_id"])
+    shown["owner_epoch"] = owners.get(shown["owner"], {}).get("epoch")
     shown["dedicated"] = is_dedicated(shown["owner"])
     shown["requests_per_s"] = heat.get(inventory_id, 0.0)
     return shown
