@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from actors.coalescer import Coalescer, Overloaded
-from actors.holding import Demand, Holder
+from actors.holding import Demand, Holder, busy_for_ms
 from actors.retry import until_reached
 from actors.stock_client import StockClient
 from domain import fraud
@@ -59,6 +59,8 @@ class TryAgain:
     """Not decided: too busy, or a part did not answer. The same request may be repeated."""
 
     detail: str
+    retry_after_ms: int = 0
+    """When a repeat has better chances, as the stock's owners estimate it; 0: nobody knows."""
 
 
 CheckoutResult = Confirmed | Refused | KnownKey | TryAgain
@@ -158,7 +160,8 @@ class Checkout:
         if answer.status in RETRYABLE:
             await self._orders.withdraw([draft.order_id])
             self._give_back_later(held)
-            return TryAgain("the stock of this product is asked for too often right now")
+            detail = "the stock of this product is asked for too often right now"
+            return TryAgain(detail, busy_for_ms(answer))
         failure = _not_to_be_had(demand, answer)
         return await self._unwind(draft, held, failure, payment="voided")
 

@@ -16,7 +16,7 @@ import structlog
 from actors.stock_client import StockClient
 from domain.owners import Homes, is_dedicated, owner_number
 from domain.placement import Placements, Promotion
-from domain.ports import MetricsReader, OwnerHost, PlacementBook, StockReclaim, Unavailable
+from domain.ports import OwnerFigures, OwnerHost, PlacementBook, StockReclaim, Unavailable
 from domain.stock import HandOver, Load, PairStatus
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Directory:
         stock: StockClient,
         book: PlacementBook,
         reclaim: StockReclaim,
-        metrics: MetricsReader,
+        metrics: OwnerFigures,
         placements: Placements,
         pool: tuple[str, ...],
         monotonic: Callable[[], float],
@@ -143,6 +143,8 @@ class Directory:
         }
         for name, since in list(self._idle_since.items()):
             if now - since >= self._config.idle_s:
+                # Noted before: whoever looks in between must not take it for dead.
+                await self._metrics.note_stopped(name)
                 await self._host.stop(name)
                 del self._idle_since[name]
 

@@ -36,7 +36,15 @@ class Demand:
 
 
 Short = tuple[Demand, Answer]
-"""What could not be held and why; `available` is what the buyer could have of it."""
+"""What could not be held and why; `available` is what the buyer could have of it.
+
+Of a BUSY one it is the ms after which to ask again, the largest of all pairs that were busy.
+"""
+
+
+def busy_for_ms(answer: Answer) -> int:
+    """How long an owner asks to be left alone; 0 if it does not say."""
+    return answer.available if answer.status == ReserveStatus.BUSY else 0
 
 
 class Hints:
@@ -93,9 +101,18 @@ class _Progress:
             self.refuse(position, answer)
 
     def refuse(self, position: int, answer: Answer) -> None:
-        """The order ends here; a no that stands goes before one that may be asked again."""
-        if self.refused is None or self.refused[1].status in RETRYABLE:
-            self.refused = (position, answer)
+        """The order ends here; a no that stands goes before one that may be asked again.
+
+        Of those that may be asked again the longest wait counts: before it is over, the order
+        would be refused by that pair once more.
+        """
+        if self.refused is not None:
+            before = self.refused[1]
+            stands = before.status not in RETRYABLE
+            asks_again = answer.status in RETRYABLE
+            if stands or (asks_again and busy_for_ms(answer) <= busy_for_ms(before)):
+                return
+        self.refused = (position, answer)
 
     @property
     def short(self) -> Short | None:
@@ -224,4 +241,4 @@ def _summed(demands: Sequence[Demand]) -> list[Demand]:
     return list(by_pairs.values())
 
 
-__all__ = ["HINTS_MAX", "HINT_AGE_MAX_S", "Demand", "Hints", "Holder", "Short"]
+__all__ = ["HINTS_MAX", "HINT_AGE_MAX_S", "Demand", "Hints", "Holder", "Short", "busy_for_ms"]

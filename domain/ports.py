@@ -298,3 +298,14 @@ class MetricsReader(Protocol):
     async def read(self, kind: str) -> dict[str, dict[str, Any]]:
         """What all of a kind show, by name, with `alive`. Raises Unavailable."""
         ...
+
+
+class OwnerFigures(MetricsReader, Protocol):
+    """What owners show, for whoever starts and stops them."""
+
+    async def note_stopped(self, owner: str) -> None:
+        """It is stopped because nobody needs it: its silence from now on is no fault.
+
+        A newer generation of it is shown as ever. Raises Unavailable.
+        """
+        ...

@@ -39,6 +39,7 @@ from serve_apps.http import (
     RequestModel,
     ShortText,
     add_hot_route,
+    busy_problem,
     field_problem,
     json_response,
     problem_answers,
@@ -348,7 +349,7 @@ def _answer(result: CheckoutResult, draft: OrderDraft, request_hash: bytes) -> R
     if isinstance(result, Refused):
         return problem_response(failure_problem(result.failure))
     assert isinstance(result, TryAgain)
-    return problem_response(Problem("busy", result.detail))
+    return problem_response(busy_problem(result.detail, result.retry_after_ms))
 
 
 def _replay(order: RecordedOrder, request_hash: bytes) -> Response:

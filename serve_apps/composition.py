@@ -374,13 +374,11 @@ def site_app(settings: Settings | None = None) -> HotApp:
         async with open_parts(own, "site") as parts:
             # Pictures only: products are read when asked for, nothing is indexed here.
             app.state.catalog = CatalogService(parts.catalog, SearchIndex(), parts.availability)
-            overview = Overview(parts.pool, parts.metrics, parts.orders)
             owners = pool_names(own.stock_owners)
+            views = StockViews(parts.pool, Homes(owners))
+            overview = Overview(parts.pool, parts.metrics, parts.orders, views, owners)
             app.state.site = SiteService(parts.pool, parts.redis, parts.metrics, overview, owners)
-            views, figures = (
-                StockViews(parts.pool, Homes(owners)),
-                RedisMetricsReader(parts.metrics),
-            )
+            figures = RedisMetricsReader(parts.metrics)
             app.state.stock = StockService(views, parts.placements, figures, owners)
             async with _live_feed(parts) as app.state.live, _reporting(parts, "site"):
                 yield

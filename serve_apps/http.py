@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
+from math import ceil
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -24,6 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT_BYTES = 64 * 1024
 PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S_MIN = 1
+"""`Retry-After` is in whole seconds, and 0 would invite to ask again at once."""
 LENGTH_DIGITS_MAX = 18
 ERRORS_SHOWN_MAX = 20
 FIELD_NAME_SHOWN_MAX = 80  # characters; who sends a longer one knows it by its beginning
@@ -89,7 +92,8 @@ class Problem(Exception):  # noqa: N818 - it is the RFC's word
         self.headers = dict(headers or {})
         self.extra = extra
         if kind in ("busy", "not_ready"):
-            self.headers.setdefault("Retry-After", str(extra.setdefault("retry_after", 1)))
+            retry_after_s = extra.setdefault("retry_after", RETRY_AFTER_S_MIN)
+            self.headers.setdefault("Retry-After", str(retry_after_s))
 
     @property
     def status(self) -> int:
@@ -101,6 +105,11 @@ class Problem(Exception):  # noqa: N818 - it is the RFC's word
         status, title = PROBLEMS[self.kind]
         document = {"type": f"/problems/{self.kind}", "title": title, "status": status}
         return {**document, "detail": self.detail, **self.extra}
+
+
+def busy_problem(detail: str, retry_after_ms: int) -> Problem:
+    """A `busy` that says when to come back: in whole seconds, rounded up so as not to be early."""
+    return Problem("busy", detail, retry_after=max(RETRY_AFTER_S_MIN, ceil(retry_after_ms / 1_000)))
 
 
 def problem_response(problem: Problem) -> Response:

@@ -11,8 +11,11 @@ import asyncpg
 
 from domain import ids
 from domain.histogram import LatencyHistogram
+from domain.owners import is_dedicated, owner_number
+from serve_apps.owner_states import OwnerState, owner_state, pairs_by_owner
 from storage.metrics_board import RedisMetricsBoard
 from storage.orders import PostgresOrderBook
+from storage.stock_views import StockViews
 
 HOT_PAIRS_SHOWN = 10
 _PAIRS = """
@@ -28,11 +31,19 @@ class Overview:
     """Reads Redis, and Postgres for the names and numbers of the hottest pairs."""
 
     def __init__(
-        self, pool: asyncpg.Pool, metrics: RedisMetricsBoard, orders: PostgresOrderBook
+        self,
+        pool: asyncpg.Pool,
+        metrics: RedisMetricsBoard,
+        orders: PostgresOrderBook,
+        views: StockViews,
+        owners: tuple[str, ...],
     ) -> None:
+        """`owners` is the pool's: who of it is silent is missed, however long it is gone."""
         self._pool = pool
         self._metrics = metrics
         self._orders = orders
+        self._views = views
+        self._owners = owners
 
     async def read(self) -> dict[str, Any]:
         """The dashboard's document; rates per second, times in ms."""
@@ -46,10 +57,7 @@ class Overview:
         recovery = caretaker.get("caretaker", {})
         return {
             "time": datetime.now(UTC),
-            "owners": [
-                {"name": name, **{key: value for key, value in shown.items() if key != "hot_pairs"}}
-                for name, shown in sorted(owners.items())
-            ],
+            "owners": await self._shown_owners(owners),
             "hot_pairs": await self._hot_pairs(list(owners.values())),
             "checkout": _checkout(list(checkouts.values())),
             "replicas": sorted(
@@ -63,12 +71,23 @@ class Overview:
             },
         }
 
+    async def _shown_owners(self, reported: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Who reports and who should, the pool's first, by number."""
+        rows, dedicated = await asyncio.gather(self._views.owners(), self._views.dedicated())
+        own = pairs_by_owner(dedicated)
+        names = sorted({*self._owners, *own, *reported}, key=owner_number)
+        return [
+            _owner(name, reported.get(name, {}), rows.get(name), own.get(name, []))
+            for name in names
+        ]
+
     async def _hot_pairs(self, owners: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        heat = {
-            UUID(hex=pair["inventory_id"]): pair["requests_per_s"]
-            for owner in owners
-            for pair in owner.get("hot_pairs", ())
-        }
+        heat: dict[UUID, float] = {}
+        for owner in owners:
+            # A pair that was handed over is still cooling where it was before.
+            for pair in owner.get("hot_pairs", ()) if owner["alive"] else ():
+                own = UUID(hex=pair["inventory_id"])
+                heat[own] = max(heat.get(own, 0.0), pair["requests_per_s"])
         hottest = sorted(heat, key=lambda pair: -heat[pair])[:HOT_PAIRS_SHOWN]
         rows = await self._pool.fetch(_PAIRS, hottest) if hottest else []
         shown = [
@@ -81,6 +100,28 @@ class Overview:
             for row in rows
         ]
         return sorted(shown, key=lambda pair: -pair["requests_per_s"])
+
+
+def _owner(
+    name: str,
+    shown: dict[str, Any],
+    row: dict[str, Any] | None,
+    own: list[dict[str, str]],
+) -> dict[str, Any]:
+    """One owner; figures only of one that is alive, or of its last moment if it died."""
+    state = owner_state(name, shown, row, bool(own))
+    figures: dict[str, Any] = {}
+    if state in (OwnerState.ALIVE, OwnerState.NOT_ALIVE):
+        figures = {key: shown[key] for key in shown if key not in ("hot_pairs", "stopped")}
+    return {
+        "name": name,
+        "kind": "dedicated" if is_dedicated(name) else "pool",
+        **{key: (row or {}).get(key) for key in ("epoch", "node", "pid")},
+        **figures,
+        "state": state,
+        "alive": state is OwnerState.ALIVE,
+        "dedicated_pairs": own,
+    }
 
 
 def _checkout(replicas: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from domain.ports import Unavailable
 from serve_apps.http import Problem, describe, json_response, problem_answers
 from serve_apps.overview import Overview
 from serve_apps.pages import add_pages
@@ -113,7 +114,7 @@ def add_site_routes(app: FastAPI, described: tuple[FastAPI, ...]) -> None:
     async def overview(request: Request) -> Response:
         try:
             return json_response(await request.app.state.site.overview.read())
-        except (RedisError, *UNREACHABLE) as error:
+        except (RedisError, Unavailable, *UNREACHABLE) as error:
             detail = f"the figures cannot be read right now ({type(error).__name__})"
             raise Problem("busy", detail) from None
 

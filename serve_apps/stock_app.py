@@ -17,6 +17,7 @@ from domain import ids
 from domain.owners import is_dedicated, owner_number
 from domain.ports import MetricsReader, Unavailable
 from serve_apps.http import Problem, ShortText, field_problem, json_response, problem_answers
+from serve_apps.owner_states import OwnerState, owner_state, pairs_by_owner
 from storage.placements import PostgresPlacements
 from storage.stock_views import PairFilter, StockViews
 
@@ -46,40 +47,40 @@ class StockService:
 
     async def owners(self) -> list[dict[str, Any]]:
         """Every owner there is or was: the pool's first, by number."""
-        rows, reported = await asyncio.gather(self._views.owners(), self._metrics.read("owners"))
+        rows, dedicated, reported = await asyncio.gather(
+            self._views.owners(), self._views.dedicated(), self._metrics.read("owners")
+        )
+        own = pairs_by_owner(dedicated)
         names = sorted({*rows, *reported, *self._pool}, key=owner_number)
         hot = [one for name in names for one in _hot_pairs(reported.get(name, {}))]
         named = await self._views.by_ids([pair for pair, _ in hot])
-        return [_owner(name, rows.get(name), reported.get(name, {}), named) for name in names]
+        return [
+            _owner(name, rows.get(name), reported.get(name, {}), own.get(name, []), named)
+            for name in names
+        ]
 
     async def owner(self, name: str) -> dict[str, Any] | None:
         """One owner with its last generations, newest first; None if there never was one."""
         shown = next((one for one in await self.owners() if one["name"] == name), None)
         if shown is None:
             return None
-        generations, dedicated = await asyncio.gather(
-            self._views.generations(name), self._views.dedicated()
-        )
-        own = [
-            {"sku": pair["sku"], "warehouse": pair["warehouse"]}
-            for pair in dedicated
-            if pair["owner_name"] == name
-        ]
-        return {**shown, "generations": generations, "dedicated_pairs": own}
+        return {**shown, "generations": await self._views.generations(name)}
 
     async def pairs(
         self, wanted: PairFilter, *, limit: int, after: UUID | None
     ) -> tuple[list[dict[str, Any]], UUID | None]:
         """A page of pairs, each with its heat, and where the next one begins."""
-        page, heat = await asyncio.gather(
-            self._views.pairs(wanted, limit=limit, after=after), self._heat()
+        page, heat, owners = await asyncio.gather(
+            self._views.pairs(wanted, limit=limit, after=after), self._heat(), self._views.owners()
         )
-        return [_pair(row, heat) for row in page.rows], page.next_after
+        return [_pair(row, heat, owners) for row in page.rows], page.next_after
 
     async def pair(self, sku: str, warehouse: str) -> dict[str, Any] | None:
         """One pair with its last hand-overs and ledger lines; None if there is none."""
-        row, heat = await asyncio.gather(self._views.pair(sku, warehouse), self._heat())
-        return None if row is None else _pair(row, heat)
+        row, heat, owners = await asyncio.gather(
+            self._views.pair(sku, warehouse), self._heat(), self._views.owners()
+        )
+        return None if row is None else _pair(row, heat, owners)
 
     async def placements(self) -> list[dict[str, Any]]:
         """What operators wish now and later, soonest first."""
@@ -110,18 +111,24 @@ def _owner(
     name: str,
     row: Mapping[str, Any] | None,
     shown: Mapping[str, Any],
+    own: list[dict[str, str]],
     named: Mapping[UUID, Mapping[str, Any]],
 ) -> dict[str, Any]:
+    state = owner_state(name, shown, row, bool(own))
     # What an owner says of itself is newer than its row only while it lives.
-    alive = bool(shown.get("alive"))
+    alive = state is OwnerState.ALIVE
     about = shown if alive or row is None else row
+    if state is OwnerState.STOPPED:
+        shown = {}  # its last figures are of no time that matters
     return {
         "name": name,
         "kind": "dedicated" if is_dedicated(name) else "pool",
+        "state": state,
         "alive": alive,
         **{key: about.get(key) for key in ("epoch", "node", "pid")},
         "started_at": row["started_at"] if row else None,
         **{key: shown.get(key) for key in _FIGURES},
+        "dedicated_pairs": own,
         "hot_pairs": [
             {
                 "sku": named[pair]["sku"],
@@ -135,10 +142,15 @@ def _owner(
     }
 
 
-def _pair(row: Mapping[str, Any], heat: Mapping[UUID, float]) -> dict[str, Any]:
+def _pair(
+    row: Mapping[str, Any],
+    heat: Mapping[UUID, float],
+    owners: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     shown = dict(row)
     inventory_id = shown.pop("inventory_id")
     shown["product_id"] = ids.encode("prod", shown["product_id"])
+    shown["owner_epoch"] = owners.get(shown["owner"], {}).get("epoch")
     shown["dedicated"] = is_dedicated(shown["owner"])
     shown["requests_per_s"] = heat.get(inventory_id, 0.0)
     return shown

@@ -181,6 +181,9 @@ class World:
         ]
         return {"pool-0": {"alive": True, "hot_pairs": hot}}
 
+    async def note_stopped(self, owner: str) -> None:
+        """OwnerFigures: nobody looks at them here."""
+
     # -- the run --------------------------------------------------------------------------------
 
     async def play(self) -> Outcome:

@@ -51,7 +51,7 @@ class StockViews:
         self._homes = homes
 
     async def owners(self) -> dict[str, dict[str, Any]]:
-        """Newest epoch, node, pid and start of every owner there ever was, by name."""
+        """Newest epoch, node, pid, start and age in seconds of every owner there was, by name."""
         return {row["owner_name"]: row for row in await self._fetch("owners")}
 
     async def generations(self, owner: str) -> list[dict[str, Any]]:

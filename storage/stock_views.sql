@@ -1,5 +1,7 @@
 -- name: owners
-SELECT owner_name, epoch, node, pid, started_at FROM stock_owners
+SELECT owner_name, epoch, node, pid, started_at,
+       extract(epoch FROM clock_timestamp() - started_at)::float8 AS age_s
+FROM stock_owners
 
 -- name: generations
 SELECT epoch, turns, first_at, last_at, retired FROM stock_turns

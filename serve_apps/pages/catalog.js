@@ -2,11 +2,11 @@
 
 import { addToCart, call, waiting } from "/assets/api.js";
 import { announce, count, el, fill, link, money, picture, problemLine, say } from "/assets/dom.js";
-import { watch } from "/assets/live.js";
+import { stockWords, watch } from "/assets/live.js";
+import { showResults } from "/assets/results.js";
 
 const PAGE_SIZE = 24;
 const CHOICES_SHOWN_MAX = 12;
-const FEW_LEFT = 10;
 const QUANTITY_MAX = 999;
 const FILTERS = ["category", "brand", "min_price", "max_price"];
 
@@ -34,11 +34,11 @@ export async function searchView(main, { query, signal }) {
   for (const name of ["q", ...FILTERS, "page"]) if (query.get(name)) asked.set(name, query.get(name));
   try {
     const found = await call("GET", `/products/search?${asked}`, { signal, onWait: waiting(problem) });
+    if (signal.aborted) return;
     say(problem);
     status.textContent = count(found.total_results, "product");
     announce(`${count(found.total_results, "product")}, page ${found.page} of ${Math.max(found.total_pages, 1)}`);
-    fill(grid, found.results.map((product, index) => card(product, index < 6)));
-    if (!found.results.length) fill(grid, nothingFound());
+    showResults(grid, found.results, { signal });
     fill(pages, pagination(found, query));
     fill(facets, facetGroups(found, query));
   } catch (error) {
@@ -71,19 +71,6 @@ function buildFrame(main) {
 }
 
 const skeleton = () => el("li", { class: "card skeleton", "aria-hidden": "true" }, el("span", { class: "picture" }), el("span", { class: "bone" }), el("span", { class: "bone short" }));
-
-const nothingFound = () => el("li", { class: "empty" },
-  el("h2", {}, "Nothing matches"), el("p", { class: "muted" }, "Try fewer words or another filter."), link("#/search", "Show everything", "button quiet"));
-
-function card(product, eager) {
-  return el("li", { class: "card" },
-    el("a", { href: `#/product/${encodeURIComponent(product.product_id)}` },
-      picture(product.product_id, { path: product.thumbnail, eager }),
-      !product.in_stock && el("span", { class: "tag" }, "Sold out"),
-      el("span", { class: "card-name" }, product.name),
-      el("span", { class: "card-price number" }, money(product.price, product.currency)),
-      el("span", { class: "card-seller" }, product.seller?.name ?? "")));
-}
 
 function pagination({ page, total_pages: total }, query) {
   if (total < 2) return [];
@@ -185,9 +172,9 @@ function buyForm(product, signal) {
       classList.toggle("gone", !product.variants.some((v) => v.available > 0 && fits(v, { ...chosen, [name]: value })));
     }
     price.textContent = money(variant?.price ?? product.price, product.currency);
-    stock.className = `stock ${left === 0 ? "out" : left <= FEW_LEFT ? "few" : "in"}`;
-    stock.textContent = !variant ? "Not made in this combination"
-      : left === 0 ? "Sold out" : left <= FEW_LEFT ? `Only ${left} left` : `In stock: ${left.toLocaleString("en-US")} left`;
+    const { level, text } = stockWords(left);
+    stock.className = `stock ${level}`;
+    stock.textContent = variant ? text : "Not made in this combination";
     button.disabled = left === 0 || isSending;
     quantity.disabled = left === 0;
   }
@@ -238,6 +225,6 @@ function buyForm(product, signal) {
   const form = el("form", { class: "buy", onsubmit: submit }, price, stock, groups,
     el("div", { class: "buy-row" }, el("label", { for: "quantity" }, "Quantity"), quantity, button), problem, added);
   show();
-  watch(product.product_id, take, { signal });
+  watch([product.product_id], take, { signal });
   return form;
 }

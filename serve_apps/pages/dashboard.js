@@ -49,16 +49,22 @@ function show(overview) {
   showFigures(by("tiles"), TILES, overview);
   showFigures(by("pending"), PENDING.map(([name, read]) => [name, (o) => whole(read(o))]), overview);
   by("pending").dataset.waits = overview.recovery.pending_orders > 0;
-  const { notAlive, restarted } = showOwners(by("owners"), overview.owners, Date.now());
-  by("owners-sum").textContent = `${count(overview.owners.length, "owner")}, ${whole(overview.owners.reduce((sum, o) => sum + o.pairs, 0))} pairs`;
+  const { alive, notAlive, restarted } = showOwners(by("owners"), overview.owners, Date.now());
+  by("owners-sum").textContent = sumOf(overview.owners.filter((o) => o.state !== "stopped"));
   by("owners-none").hidden = overview.owners.length > 0;
-  showAlarm(overview.owners.length, notAlive, restarted);
+  showAlarm(alive, notAlive, restarted);
   showPairs(by("pairs"), overview.hot_pairs);
   by("pairs-none").hidden = overview.hot_pairs.length > 0;
   showReplicas(by("replicas"), overview.replicas);
   by("replicas-sum").textContent = count(overview.replicas.length, "replica");
   by("clock").textContent = new Date(overview.time).toLocaleTimeString("en-GB");
   by("clock").dateTime = overview.time;
+}
+
+function sumOf(owners) {
+  const dedicated = owners.filter((o) => o.kind === "dedicated").length;
+  const pairs = owners.reduce((sum, o) => sum + (o.pairs ?? 0), 0);
+  return [count(owners.length, "owner"), dedicated && `${dedicated} of them dedicated`, count(pairs, "pair")].filter(Boolean).join(", ");
 }
 
 /** One line that is always there, so that nothing moves when it turns bad. */

@@ -3,9 +3,20 @@
 
 const REFUSED_RETRY_MS = 15_000; // a lost connection the browser opens again by itself, a refused one not
 const REFUSED_SPREAD_MS = 15_000;
+const FEW_LEFT = 10;
 
-/** Tell `onNumbers` of `[{variant_id, available}]`, first all and then what changes, until `signal`. */
-export function watch(productId, onNumbers, { signal }) {
+/** How so many units are told: `level` is `out`, `few` or `in`. */
+export function stockWords(units) {
+  if (units === 0) return { level: "out", text: "Sold out" };
+  if (units <= FEW_LEFT) return { level: "few", text: `Only ${units} left` };
+  return { level: "in", text: `In stock: ${units.toLocaleString("en-US")} left` };
+}
+
+/**
+ * Tell `onNumbers` of `[{product_id, variant_id, available}]` of these products, first all and then
+ * what changes, until `signal`. A connection that is cut the browser resumes from the last event.
+ */
+export function watch(productIds, onNumbers, { signal }) {
   let source = null;
   let timer = null;
 
@@ -17,7 +28,7 @@ export function watch(productId, onNumbers, { signal }) {
   const open = () => {
     close();
     if (signal.aborted || document.hidden) return;
-    source = new EventSource(`/api/v1/live?${new URLSearchParams({ product_id: productId })}`);
+    source = new EventSource(`/api/v1/live?${new URLSearchParams(productIds.map((id) => ["product_id", id]))}`);
     source.addEventListener("snapshot", ({ data }) => onNumbers(JSON.parse(data).availability));
     source.addEventListener("availability", ({ data }) => onNumbers([JSON.parse(data)]));
     source.addEventListener("error", () => {

@@ -7,7 +7,9 @@ const NEWS_MS = 60_000; // how long a restart or a disappearance stays marked
 const PAIRS_SHOWN_MAX = 20;
 const OWNERS_REMEMBERED_MAX = 1000;
 const whole = (n) => Number(n ?? 0).toLocaleString("en-US", { maximumFractionDigits: 0 });
-const tenth = (n) => (n === null || n === undefined ? "–" : n.toLocaleString("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 }));
+const known = (n) => n !== null && n !== undefined;
+const figure = (n) => (known(n) ? whole(n) : "–");
+const tenth = (n) => (!known(n) ? "–" : n.toLocaleString("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 }));
 
 export function span(seconds) {
   const s = Math.max(0, Math.floor(seconds ?? 0));
@@ -61,29 +63,38 @@ function updateRow(columns, row, item) {
 
 const OWNER_COLUMNS = [
   ["Owner", () => null, "text"],
-  ["Node", (o) => o.node, "text"],
+  ["Node", (o) => o.node || "–", "text"],
   ["Pid", (o) => String(o.pid ?? "–"), "number"],
   ["Epoch", () => null, "number"],
-  ["Uptime", (o) => span(o.uptime_s), "number"],
-  ["Pairs", (o) => whole(o.pairs), "number"],
-  ["Open reservations", (o) => whole(o.open_reservations), "number"],
-  ["Queue", (o) => whole(o.queue), "number"],
-  ["Turns/s", (o) => whole(o.turns_per_s), "number"],
+  ["Uptime", (o) => (known(o.uptime_s) ? span(o.uptime_s) : "–"), "number"],
+  ["Pairs", (o) => figure(o.pairs), "number"],
+  ["Open reservations", (o) => figure(o.open_reservations), "number"],
+  ["Queue", (o) => figure(o.queue), "number"],
+  ["Turns/s", (o) => figure(o.turns_per_s), "number"],
   ["Turn size", (o) => tenth(o.turn_size), "number"],
   ["Commit p50, ms", (o) => tenth(o.commit_ms_p50), "number"],
   ["Commit p99, ms", (o) => tenth(o.commit_ms_p99), "number"],
-  ["Reservations/s", (o) => whole(o.reservations_per_s), "number"],
+  ["Reservations/s", (o) => figure(o.reservations_per_s), "number"],
 ];
+const FLAGS = { alive: "", starting: "starting", stopped: "stopped, idle", not_alive: "not alive", gone: "gone" };
+const ORDER = ["not_alive", "gone", "starting", "alive", "stopped"];
+
+/** Whose pairs an owner decides: those of the pool, or one that it was given for itself. */
+function dutyOf({ kind, dedicated_pairs: pairs = [] }) {
+  if (kind !== "dedicated") return "Pool";
+  return pairs.length ? `Dedicated to ${pairs.map((p) => `${p.sku} · ${p.warehouse}`).join(", ")}` : "Dedicated, without a pair";
+}
 
 const remembered = new Map(); // name → {owner, epoch, before, raisedAt, seenAt}
 
 function remember(owner, now) {
-  const known = remembered.get(owner.name);
-  const raised = known && owner.epoch > known.epoch;
+  const last = remembered.get(owner.name);
+  // Who was stopped and is needed again has begun anew as it should: no news.
+  const raised = last && owner.epoch > last.epoch && last.owner.state !== "stopped";
   const next = {
     owner, epoch: owner.epoch, seenAt: now,
-    before: raised ? known.epoch : known?.before,
-    raisedAt: raised ? now : known?.raisedAt ?? 0,
+    before: raised ? last.epoch : last?.before,
+    raisedAt: raised ? now : last?.raisedAt ?? 0,
   };
   remembered.delete(owner.name); // to the end: the oldest are forgotten first
   remembered.set(owner.name, next);
@@ -91,19 +102,25 @@ function remember(owner, now) {
   return next;
 }
 
-/** Owners, those not alive first; one that vanished stays for a minute. Gives the names to alarm about. */
+/**
+ * Owners, those not alive first; one that vanished unasked stays for a minute. Gives the names to
+ * alarm about; one that was stopped because it had nothing to do is none of them.
+ */
 export function showOwners(table, owners, now) {
-  const items = owners.map((owner) => ({ ...owner, known: remember(owner, now), state: owner.alive ? "alive" : "dead" }));
-  for (const known of remembered.values()) {
-    if (known.seenAt !== now && now - known.seenAt < NEWS_MS) items.push({ ...known.owner, known, state: "gone" });
+  const items = owners.map((owner) => ({ ...owner, news: remember(owner, now) }));
+  for (const news of remembered.values()) {
+    const isGone = news.seenAt !== now && now - news.seenAt < NEWS_MS && news.owner.state !== "stopped";
+    if (isGone) items.push({ ...news.owner, news, state: "gone" });
   }
-  for (const item of items) item.isNew = item.known.raisedAt > 0 && now - item.known.raisedAt < NEWS_MS;
-  items.sort((a, b) => (a.state === "alive") - (b.state === "alive")); // stable: the rest stays put
+  for (const item of items) item.isNew = item.news.raisedAt > 0 && now - item.news.raisedAt < NEWS_MS;
+  items.sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state)); // stable: the rest stays put
   sync(bodyOf(table, OWNER_COLUMNS), items, {
     key: (o) => o.name,
     make: (o) => {
       const row = makeRow(OWNER_COLUMNS)();
-      row.children[0].append(el("span", { class: "dot", "aria-hidden": "true" }), el("span", { class: "owner-name" }, o.name), el("span", { class: "flag" }));
+      row.children[0].append(
+        el("span", { class: "dot", "aria-hidden": "true" }), el("span", { class: "owner-name" }, o.name), el("span", { class: "flag" }),
+        el("span", { class: "duty muted" }));
       row.children[3].append(el("span", {}), el("span", { class: "raised" }));
       return row;
     },
@@ -111,13 +128,16 @@ export function showOwners(table, owners, now) {
       updateRow(OWNER_COLUMNS, row, o);
       mark(row, "state", o.state);
       mark(row, "raised", String(o.isNew));
-      write(row.querySelector(".flag"), { alive: "", dead: "not alive", gone: "gone" }[o.state]);
-      write(row.children[3].firstChild, String(o.epoch));
-      write(row.querySelector(".raised"), o.isNew ? `↑ was ${o.known.before}` : "");
+      mark(row, "kind", o.kind);
+      write(row.querySelector(".flag"), FLAGS[o.state]);
+      write(row.querySelector(".duty"), dutyOf(o));
+      write(row.children[3].firstChild, String(o.epoch ?? "–"));
+      write(row.querySelector(".raised"), o.isNew ? `↑ was ${o.news.before}` : "");
     },
   });
   return {
-    notAlive: items.filter((o) => o.state !== "alive").map((o) => o.name),
+    alive: items.filter((o) => o.state === "alive").length,
+    notAlive: items.filter((o) => ["not_alive", "gone"].includes(o.state)).map((o) => o.name),
     restarted: items.filter((o) => o.isNew).map((o) => o.name),
   };
 }

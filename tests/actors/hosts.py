@@ -86,10 +86,11 @@ class MemoryPlacements:
 
 
 class MemoryHeat:
-    """MetricsReader that shows the heat a test sets; requests per second by pair."""
+    """OwnerFigures that shows the heat a test sets; requests per second by pair."""
 
     def __init__(self) -> None:
         self.heat: dict[bytes, float] = {}
+        self.stopped: list[str] = []
 
     async def read(self, kind: str) -> Mapping[str, Mapping[str, Any]]:
         hot = [
@@ -97,6 +98,9 @@ class MemoryHeat:
             for pair, per_s in self.heat.items()
         ]
         return {"pool-0": {"alive": True, "hot_pairs": hot}}
+
+    async def note_stopped(self, owner: str) -> None:
+        self.stopped.append(owner)
 
 
 def a_directory(

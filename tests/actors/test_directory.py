@@ -78,9 +78,11 @@ async def test_a_hot_pair_gets_an_owner_and_goes_back_when_it_has_cooled() -> No
         [answer] = await w.stock.ask([reserve(pair)])
         assert answer == (ReserveStatus.HELD, 98)
         assert "hot-0" in w.host.owners
+        assert w.heat.stopped == []
         w.clock.advance(11)
         await w.directory.place()
         assert "hot-0" not in w.host.owners
+        assert w.heat.stopped == ["hot-0"]
         assert (w.directory.promoted_total, w.directory.demoted_total) == (1, 1)
 
 
@@ -144,6 +146,7 @@ async def test_pairs_of_an_owner_that_is_gone_come_home() -> None:
         await w.directory.place()
         assert w.journal.rows[pair].owner == ""
         assert w.directory.reclaimed_total == 1
+        assert w.heat.stopped == []  # it died: nobody may take that for a stop
         assert await w.stock.ask([wanted, reserve(pair)]) == [
             (ReserveStatus.HELD, 4),
             (ReserveStatus.HELD, 3),

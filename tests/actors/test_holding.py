@@ -271,6 +271,35 @@ async def test_a_no_that_stands_goes_before_one_that_may_be_asked_again(shop: Me
     assert result.failure["kind"] == "limit_exceeded"
 
 
+@pytest.mark.parametrize("order_of_pairs", list(itertools.permutations(range(3))))
+async def test_of_several_busy_pairs_the_longest_wait_counts(
+    shop: MemoryShop, order_of_pairs: tuple[int, ...]
+) -> None:
+    pairs = [shop.pair(5) for _ in range(3)]
+    said = [
+        Answer(ReserveStatus.BUSY, 2_400),
+        Answer(ReserveStatus.BUSY, 70),
+        Answer(ReserveStatus.UNAVAILABLE, 9_000),  # whatever stands there, it is no time
+    ]
+
+    class AllBusy:
+        async def call(self, owner: str, requests: list[Request]) -> list[Answer]:
+            del owner
+            return [
+                said[pairs.index(request.inventory_id)]
+                if isinstance(request, Reserve)
+                else Answer(0, 0)
+                for request in requests
+            ]
+
+    order, demands = an_order([(1, [pairs[number]]) for number in order_of_pairs])
+    parts = shop.wire(transport=AllBusy(), monotonic=Hasty().monotonic)
+    async with shop.open():
+        result = await parts.checkout.run(order, demands)
+    assert isinstance(result, TryAgain)
+    assert result.retry_after_ms == 2_400
+
+
 async def test_an_unanswered_part_is_given_back_with_the_rest(shop: MemoryShop) -> None:
     pairs = [shop.pair(2), shop.pair(2)]
     shop.journal.faults.plan("write_turn", Fault.AFTER)

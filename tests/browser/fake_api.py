@@ -26,12 +26,15 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from domain.ids import encode
+from domain.owners import is_dedicated
 from domain.pictures import draw_product
 from serve_apps.pages import add_pages
 from tests.browser.fake_catalog import products, search
 
 _STARTED = time.monotonic()
 POLL_S = 0.01
+RETRY_MS = 50
+"""After so long a browser takes up a connection that was cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,19 @@ class FakeShop:
         self.overview_asked = 0
         self.epochs = dict.fromkeys((f"pool-{n}" for n in range(6)), 3)
         self.dead: set[str] = set()
+        self.stopped: set[str] = set()
+        self.dedicated: dict[str, list[dict[str, str]]] = {}
+        """The pairs of owners of their own; an owner is in `epochs`, too."""
         self.is_down = False
         self.listeners = 0
         self.listened = 0
+        self.listened_to: list[list[str]] = []
+        """The product_ids of each connection so far."""
+        self.resumed: list[str] = []
+        """The last event ids that connections were resumed from."""
+        self.cuts = 0
+        """Raised by a test to cut all connections."""
+        self._told_by: dict[str, dict[str, int]] = {}
         self._numbers = itertools.count(1)
 
     def answer_next(self, path: str, refusal: Refusal, *, times: int = 1) -> None:
@@ -83,28 +96,40 @@ class FakeShop:
             (p, v) for p in self.products for v in p["variants"] if v["variant_id"] == variant_id
         )
 
-    async def live(self, product: dict[str, Any]) -> AsyncIterator[str]:
-        """Server-sent events with the product's numbers, whenever a test has changed one."""
+    async def live(self, found: list[dict[str, Any]], after: str) -> AsyncIterator[str]:
+        """Server-sent events with the products' numbers, whenever a test has changed one."""
         self.listeners += 1
         self.listened += 1
-        told: dict[str, int] = {}
+        self.listened_to.append([product["product_id"] for product in found])
+        if after:
+            self.resumed.append(after)
+        told, cuts = dict(self._told_by.get(after, {})), self.cuts
         try:
-            while not self.is_down:
-                now = {one["variant_id"]: one["available"] for one in product["variants"]}
-                fresh = [
-                    {"product_id": product["product_id"], "variant_id": one, "available": units}
-                    for one, units in now.items()
-                    if told.get(one) != units
-                ]
-                if not told:
-                    yield _event("snapshot", {"availability": fresh})
-                else:
-                    for one in fresh:
-                        yield _event("availability", one)
-                told = now
+            yield f"retry: {RETRY_MS}\n\n"
+            while not self.is_down and self.cuts == cuts:
+                for event in self._news(found, told):
+                    yield event
                 await asyncio.sleep(POLL_S)
         finally:
             self.listeners -= 1
+
+    def _news(self, found: list[dict[str, Any]], told: dict[str, int]) -> list[str]:
+        """What changed since `told`, which is brought up to date."""
+        fresh = [
+            {"product_id": p["product_id"], "variant_id": v["variant_id"], "available": units}
+            for p in found
+            for v in p["variants"]
+            if told.get(v["variant_id"]) != (units := v["available"])
+        ]
+        is_first = not told
+        told.update({one["variant_id"]: one["available"] for one in fresh})
+        if not fresh:
+            return []
+        event_id = f"{next(self._numbers)}-0"
+        self._told_by[event_id] = dict(told)
+        if is_first:
+            return [_event("snapshot", event_id, {"availability": fresh})]
+        return [_event("availability", event_id, one) for one in fresh]
 
     def new_guest(self) -> str:
         token = f"guest-token-{next(self._numbers)}"
@@ -188,6 +213,16 @@ class FakeShop:
             "tracking_url": f"http://127.0.0.1/#/order/{order_id}",
         }
 
+    def _tell_state(self, owner: dict[str, Any]) -> None:
+        name = owner["name"]
+        if name in self.stopped:
+            for figure in owner.keys() - set(_ABOUT):
+                del owner[figure]
+        state = "not_alive" if name in self.dead else "alive"
+        owner["state"] = "stopped" if name in self.stopped else state
+        owner["alive"] = owner["state"] == "alive"
+        owner["dedicated_pairs"] = self.dedicated.get(name, [])
+
     def overview(self) -> dict[str, Any]:
         self.overview_asked += 1
         t = self.overview_asked
@@ -196,7 +231,7 @@ class FakeShop:
             _owner(n, name, epoch, t, up) for n, (name, epoch) in enumerate(self.epochs.items())
         ]
         for owner in owners:
-            owner["alive"] = owner["name"] not in self.dead
+            self._tell_state(owner)
         return {
             "time": datetime.now(UTC).isoformat(),
             "owners": owners,
@@ -233,17 +268,22 @@ class FakeShop:
         }
 
 
-def _event(kind: str, data: dict[str, Any]) -> str:
-    return f"event: {kind}\nid: 1-0\ndata: {json.dumps(data)}\n\n"
+_ABOUT = ("name", "kind", "node", "pid", "epoch", "dedicated_pairs")
+
+
+def _event(kind: str, event_id: str, data: dict[str, Any]) -> str:
+    return f"event: {kind}\nid: {event_id}\ndata: {json.dumps(data)}\n\n"
 
 
 def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
     rate = 900 / (n + 1) + 40 * math.sin(t / 3 + n)
     return {
         "name": name,
+        "kind": "dedicated" if is_dedicated(name) else "pool",
         "node": f"node-{n % 2 + 1}",
         "pid": 4200 + 7 * n,
         "epoch": epoch,
+        "dedicated_pairs": [],
         "uptime_s": up,
         "pairs": 667 - 11 * n,
         "open_reservations": 120 - 15 * n,
@@ -253,7 +293,6 @@ def _owner(n: int, name: str, epoch: int, t: int, up: float) -> dict[str, Any]:
         "commit_ms_p50": 1.4 + 0.1 * n,
         "commit_ms_p99": 4.9 + 0.6 * n,
         "reservations_per_s": rate,
-        "alive": True,
     }
 
 
@@ -311,11 +350,13 @@ def build_app(shop: FakeShop) -> FastAPI:
         return {**product, "in_stock": available > 0, "available": available}
 
     @app.get("/api/v1/live")
-    async def _(product_id: str) -> Response:
-        product = shop.find(product_id)
-        if product is None:
+    async def _(request: Request) -> Response:
+        asked = request.query_params.getlist("product_id")
+        found = [product for product in shop.products if product["product_id"] in asked]
+        if not found:
             return not_found.response()
-        return StreamingResponse(shop.live(product), media_type="text/event-stream")
+        after = request.headers.get("last-event-id", "")
+        return StreamingResponse(shop.live(found, after), media_type="text/event-stream")
 
     @app.get("/media/{name}")
     async def _(name: str) -> Response:

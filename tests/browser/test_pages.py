@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import PATIENCE_MS, Visit
 from tests.browser.fake_api import Refusal
@@ -146,6 +148,111 @@ def test_what_is_left_changes_while_one_looks(visit: Visit) -> None:
     variant["available"] = 2
     expect(button).to_be_enabled()
     assert visit.sideways_px() <= 0
+
+
+def _variants(visit: Visit, name: str) -> list[dict[str, Any]]:
+    return next(p for p in visit.shop.products if p["name"] == name)["variants"]
+
+
+def _card(page: Page, name: str) -> Locator:
+    named = page.locator(".card-name").get_by_text(name, exact=True)
+    return page.locator(".card").filter(has=named)
+
+
+def _places(page: Page) -> list[Any]:
+    """Where every card and every line of it is, in CSS pixels."""
+    script = """all => all.map(one => {
+        const {x, y, height} = one.getBoundingClientRect();
+        return [x, y + scrollY, height];
+    })"""
+    lines = ".card, .card-name, .card-price, .card-stock, .card-seller"
+    return page.locator(lines).evaluate_all(script)
+
+
+def test_results_change_while_one_looks_and_nothing_moves(visit: Visit) -> None:
+    page = visit.open("/")
+    [hot] = _variants(visit, HOT_NAME)
+    stock = _card(page, HOT_NAME).locator(".stock")
+    expect(stock).to_have_text("In stock: 500 left")
+    shoes = _card(page, "Trail Runner Shoe").locator(".stock")
+    sizes = _variants(visit, "Trail Runner Shoe")
+    whole = sum(one["available"] for one in sizes)
+    expect(shoes).to_have_text(f"In stock: {whole} left")
+    before = _places(page)
+    hot["available"] = 7
+    expect(stock).to_have_text("Only 7 left")
+    for size in sizes[1:]:
+        size["available"] = 0
+    expect(shoes).to_have_text(f"Only {sizes[0]['available']} left")
+    hot["available"] = 0
+    expect(stock).to_have_text("Sold out")
+    expect(_card(page, HOT_NAME)).to_have_class("card sold-out")
+    hot["available"] = 12_345
+    expect(stock).to_have_text("In stock: 12,345 left")
+    assert _places(page) == before
+    assert visit.sideways_px() <= 0
+
+
+def test_only_what_can_be_bought_is_read_out_and_not_each_number(visit: Visit) -> None:
+    visit.page.clock.install()
+    page = visit.open("/")
+    [hot], [skillet] = _variants(visit, HOT_NAME), _variants(visit, "Cast-Iron Skillet 26 cm")
+    stock, read_out = _card(page, HOT_NAME).locator(".stock"), page.locator("#announce")
+    expect(stock).to_have_text("In stock: 500 left")
+    expect(read_out).to_have_text("36 products, page 1 of 2")
+    hot["available"] = 3
+    expect(stock).to_have_text("Only 3 left")
+    page.clock.run_for(5_000)
+    expect(read_out).to_have_text("36 products, page 1 of 2")
+    hot["available"] = skillet["available"] = 0
+    expect(page.locator(".card .stock.out")).to_have_count(3)
+    page.clock.run_for(5_000)
+    expect(read_out).to_have_text(f"Sold out: {HOT_NAME}, Cast-Iron Skillet 26 cm.")
+    hot["available"] = 1
+    expect(stock).to_have_text("Only 1 left")
+    page.clock.run_for(5_000)
+    expect(read_out).to_have_text(f"Back in stock: {HOT_NAME}.")
+    for product in visit.shop.products:
+        for variant in product["variants"]:
+            variant["available"] = 0
+    expect(page.locator(".card .stock.out")).to_have_count(24)
+    page.clock.run_for(5_000)
+    expect(read_out).to_have_text("22 products sold out.")
+
+
+def test_one_connection_for_the_results_and_none_for_others(visit: Visit) -> None:
+    page = visit.open("/")
+    expect(page.locator(".card-stock")).to_have_count(24)
+    visit.until(lambda: visit.shop.listeners == 1)
+    shown = page.locator(".card a").evaluate_all("all => all.map(one => one.hash.split('/')[2])")
+    assert [sorted(asked) for asked in visit.shop.listened_to] == [sorted(shown)]
+    page.get_by_role("link", name="Next page").click()
+    expect(page.locator(".card-stock")).to_have_count(12)
+    visit.until(lambda: visit.shop.listened == 2 and visit.shop.listeners == 1)
+    assert len(visit.shop.listened_to[1]) == 12
+    page.evaluate(HIDE, True)
+    visit.until(lambda: visit.shop.listeners == 0)
+    page.evaluate(HIDE, False)
+    visit.until(lambda: visit.shop.listeners == 1)
+    page.locator(".card a").first.click()
+    visit.until(lambda: visit.shop.listened == 4 and visit.shop.listeners == 1)
+    assert len(visit.shop.listened_to[3]) == 1
+    visit.open("/#/search?q=zzzz")
+    visit.until(lambda: visit.shop.listeners == 0)
+    expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    assert visit.shop.listened == 4
+
+
+def test_results_go_on_from_where_a_cut_connection_was(visit: Visit) -> None:
+    page = visit.open("/")
+    [hot] = _variants(visit, HOT_NAME)
+    stock = _card(page, HOT_NAME).locator(".stock")
+    expect(stock).to_have_text("In stock: 500 left")
+    visit.shop.cuts += 1
+    hot["available"] = 9
+    expect(stock).to_have_text("Only 9 left")
+    assert len(visit.shop.resumed) == 1
+    assert visit.shop.listened_to[0] == visit.shop.listened_to[1]
 
 
 def test_nobody_listens_who_does_not_look(visit: Visit) -> None:
@@ -300,6 +407,49 @@ def test_dashboard_marks_a_dead_owner_and_a_new_epoch(visit: Visit) -> None:
     expect(page.get_by_role("alert")).to_have_text("New epoch within the last minute: pool-4.")
     del visit.shop.epochs["pool-1"]
     expect(page.locator("#owners tbody tr").first).to_contain_text("gone")
+
+
+def test_dashboard_tells_dedicated_owners_and_stops_from_deaths(visit: Visit) -> None:
+    page = visit.open("/dashboard")
+    alarm = page.get_by_role("alert")
+    expect(alarm).to_have_text("6 owners, all alive.")
+    expect(page.locator("#owners tbody tr", has_text="pool-0")).to_contain_text("Pool")
+    visit.shop.epochs["hot-0"] = visit.shop.epochs["hot-1"] = 1
+    visit.shop.dedicated = {
+        "hot-0": [{"sku": "HEADPHONES-1", "warehouse": "RNO-2"}],
+        "hot-1": [{"sku": "SHOE-42", "warehouse": "ATL-1"}],
+    }
+    hot = page.locator("#owners tbody tr", has_text="hot-0")
+    expect(hot).to_contain_text("Dedicated to HEADPHONES-1 · RNO-2")
+    expect(alarm).to_have_text("8 owners, all alive.")
+    expect(page.locator("#owners-sum")).to_contain_text("8 owners, 2 of them dedicated")
+    del visit.shop.dedicated["hot-0"]
+    visit.shop.stopped.add("hot-0")
+    expect(hot).to_contain_text("stopped, idle")
+    expect(alarm).to_have_text("7 owners, all alive.")
+    assert page.locator("#owners tbody th").last.inner_text().startswith("hot-0")
+    visit.shop.dead.add("hot-1")
+    expect(alarm).to_have_text("1 owner is not alive: hot-1.")
+    expect(page.locator("#owners tbody tr").first).to_contain_text("not alive")
+    visit.shop.dead.clear()
+    del visit.shop.epochs["hot-0"]  # after a minute it is not even told of
+    expect(hot).to_have_count(0)
+    expect(alarm).to_have_text("7 owners, all alive.")
+    assert visit.sideways_px() <= 0
+
+
+def test_dashboard_takes_a_stopped_owner_that_starts_again_for_no_restart(visit: Visit) -> None:
+    visit.shop.epochs["hot-0"] = 1
+    visit.shop.stopped.add("hot-0")
+    page = visit.open("/dashboard")
+    hot = page.locator("#owners tbody tr", has_text="hot-0")
+    expect(hot).to_contain_text("Dedicated, without a pair")
+    visit.shop.stopped.clear()
+    visit.shop.epochs["hot-0"] = 2
+    expect(page.get_by_role("alert")).to_have_text("7 owners, all alive.")
+    expect(hot).not_to_contain_text("was 1")
+    visit.shop.epochs["hot-0"] = 3
+    expect(hot).to_contain_text("↑ was 2")
 
 
 def test_dashboard_says_when_the_connection_is_lost(visit: Visit) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from actors.stock_owner import StockOwner
 from domain import stock
 from domain.ids import encode
 from tests.serve_apps.conftest import ADDRESS, OpenShop, Shop, Shopper, assert_problem, until
@@ -319,6 +321,24 @@ async def test_beyond_its_bound_checkout_asks_to_come_back(shop_with: OpenShop) 
         assert answer.headers["retry-after"] == str(problem["retry_after"])
         assert (await first).status_code == 201
         assert await shop.pool.fetchval("SELECT count(*) FROM orders") == 1
+
+
+async def test_a_busy_owner_says_when_to_come_back_and_the_key_stays_free(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shopper = await shop.shopper("LAPTOP")
+    with monkeypatch.context() as patch:
+
+        async def busy(owner: StockOwner, requests: Sequence[Any], caller: Any = None) -> Any:
+            del owner, caller
+            return [stock.Answer(stock.ReserveStatus.BUSY, 2_400)] * len(requests)
+
+        patch.setattr(StockOwner, "call", busy)
+        answer = await shopper.checkout(key="once")
+    problem = assert_problem(answer, 503, "busy")
+    assert (answer.headers["retry-after"], problem["retry_after"]) == ("3", 3)
+    assert await shop.stock("LAPTOP") == (1000, 0)
+    assert (await shopper.checkout(key="once")).status_code == 201
 
 
 async def test_the_price_is_the_one_of_the_moment(shop: Shop) -> None:

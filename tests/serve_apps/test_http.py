@@ -21,6 +21,7 @@ from serve_apps.http import (
     RequestModel,
     ShortText,
     add_hot_route,
+    busy_problem,
     field_problem,
     json_response,
     new_app,
@@ -85,6 +86,15 @@ async def test_every_problem_is_a_document_of_its_own_status(kind: str) -> None:
 
 async def test_the_caller_says_when_to_come_back() -> None:
     assert Problem("busy", "x", retry_after=7).headers["Retry-After"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("ms", "seconds"), [(0, 1), (20, 1), (1_000, 1), (1_001, 2), (2_400, 3), (5_000, 5)]
+)
+async def test_busy_is_told_in_whole_seconds_and_never_too_early(ms: int, seconds: int) -> None:
+    problem = busy_problem("x", ms)
+    assert problem.headers["Retry-After"] == str(seconds)
+    assert problem.as_json()["retry_after"] == seconds
 
 
 async def test_a_field_problem_names_its_field() -> None:

@@ -9,12 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
+from domain.owners import Homes, pool_names
 from serve_apps.overview import Overview
 from serve_apps.site_app import OPEN_KEY, SELLING_APPS
 from storage.metrics_board import STALE_AFTER_S
+from storage.stock_views import StockViews
 from tests.serve_apps.conftest import Shop, Shopper, assert_problem, until
 
 pytestmark = pytest.mark.asyncio
+POOL = pool_names(2)
 
 
 async def _parts(shop: Shop) -> dict[str, str]:
@@ -35,6 +38,19 @@ async def _fall_silent(shop: Shop, kind: str, beginning: str) -> None:
             figures = orjson.loads(text)
             figures["reported_at"] = time.time() - STALE_AFTER_S - 1
             await shop.redis.hset(f"metrics:{kind}", name, orjson.dumps(figures))  # type: ignore[misc,arg-type]
+
+
+async def _in_overview(shop: Shop, name: str) -> dict[str, Any]:
+    return next(own for own in (await _overview(shop))["owners"] if own["name"] == name)
+
+
+async def _hand_to(shop: Shop, owner: str, sku: str) -> None:
+    """As the hand-over writes it."""
+    await shop.pool.execute(
+        "UPDATE inventory SET owner_name = $1 WHERE inventory_id IN (SELECT inventory_id FROM"
+        " inventory JOIN product_variants USING (variant_id) WHERE sku = $2)",
+        *(owner, sku),
+    )
 
 
 async def _overview(shop: Shop) -> dict[str, Any]:
@@ -70,8 +86,47 @@ async def test_a_silent_owner_is_named(shop: Shop) -> None:
     assert "owner pool-1" in problem["detail"]
     assert problem["parts"]["owner pool-1"] != "ready"
     assert problem["parts"]["owner pool-0"] == "ready"
-    [one] = [own for own in (await _overview(shop))["owners"] if own["name"] == "pool-1"]
-    assert one["alive"] is False
+    one = await _in_overview(shop, "pool-1")
+    assert (one["alive"], one["state"]) == (False, "not_alive")
+
+
+async def test_an_owner_of_the_pool_is_missed_however_long_it_is_gone(shop: Shop) -> None:
+    await until(lambda: _ready(shop))
+    await shop.stop_owner("pool-1")
+    await shop.redis.hdel("metrics:owners", "pool-1")  # type: ignore[misc]
+    await shop.pool.execute("UPDATE stock_owners SET started_at = now() - interval '1 hour'")
+    one = await _in_overview(shop, "pool-1")
+    assert (one["state"], one["epoch"]) == ("not_alive", 1)
+
+
+async def test_a_dedicated_owner_is_shown_with_its_pair_from_its_start_to_its_stop(
+    shop: Shop,
+) -> None:
+    await _hand_to(shop, "hot-0", "HOT")
+    await shop.parts.journal.raise_epoch("hot-0", "node", 7)
+    shown = await _in_overview(shop, "hot-0")
+    assert (shown["kind"], shown["state"]) == ("dedicated", "starting")
+    await shop.parts.metrics.publish("owners", "hot-0", {"epoch": 1, "queue": 0})
+    shown = await _in_overview(shop, "hot-0")
+    assert (shown["state"], shown["alive"]) == ("alive", True)
+    assert shown["dedicated_pairs"] == [{"sku": "HOT", "warehouse": "EAST"}]
+    assert (await _in_overview(shop, "pool-0"))["dedicated_pairs"] == []
+    await _hand_to(shop, "", "HOT")
+    await shop.parts.metrics.note_stopped("owners", "hot-0")
+    shown = await _in_overview(shop, "hot-0")
+    assert (shown["state"], shown["alive"], shown["dedicated_pairs"]) == ("stopped", False, [])
+    assert "queue" not in shown
+
+
+async def test_a_dedicated_owner_that_died_is_shown_as_that(shop: Shop) -> None:
+    await _hand_to(shop, "hot-0", "HOT")
+    await shop.parts.journal.raise_epoch("hot-0", "node", 7)
+    await shop.parts.metrics.publish("owners", "hot-0", {"epoch": 1})
+    await _fall_silent(shop, "owners", "hot-0")
+    assert (await _in_overview(shop, "hot-0"))["state"] == "not_alive"
+    await shop.parts.journal.reclaim("hot-0")
+    shown = await _in_overview(shop, "hot-0")
+    assert (shown["state"], shown["dedicated_pairs"]) == ("not_alive", [])
 
 
 async def test_an_owner_that_never_came_is_named(shop: Shop) -> None:
@@ -128,13 +183,17 @@ class _Gone:
     async def _refuse(self, *_: Any, **__: Any) -> None:
         raise ConnectionRefusedError("nobody listens")
 
-    read = fetchval = _refuse
+    read = fetchval = fetch = _refuse
 
 
 async def test_figures_that_cannot_be_read_are_a_problem_and_no_fault(shop: Shop) -> None:
     service = shop.apps["site"].state.site
     parts = shop.parts
-    service.overview = Overview(parts.pool, _Gone(), parts.orders)  # type: ignore[arg-type]
+    views = StockViews(parts.pool, Homes(POOL))
+    service.overview = Overview(parts.pool, _Gone(), parts.orders, views, POOL)  # type: ignore[arg-type]
+    assert_problem(await shop.client.get("/api/v1/ops/overview"), 503, "busy")
+    lost = StockViews(_Gone(), Homes(POOL))  # type: ignore[arg-type]
+    service.overview = Overview(parts.pool, parts.metrics, parts.orders, lost, POOL)
     assert_problem(await shop.client.get("/api/v1/ops/overview"), 503, "busy")
 
 
@@ -147,6 +206,8 @@ OVERVIEW: dict[str, Any] = {
             **dict.fromkeys(("uptime_s", "turns_per_s", "turn_size"), float),
             **dict.fromkeys(("commit_ms_p50", "commit_ms_p99", "reservations_per_s"), float),
             "alive": bool,
+            **dict.fromkeys(("kind", "state"), str),
+            "dedicated_pairs": list,
         }
     ],
     "hot_pairs": [

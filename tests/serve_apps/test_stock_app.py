@@ -10,6 +10,7 @@ import pytest
 from domain.placement import Place
 from domain.ports import Unavailable
 from serve_apps.stock_app import LIMIT_MAX
+from tests.house.test_house_rules import ROOT
 from tests.serve_apps.conftest import Shop, assert_problem, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,6 +52,41 @@ async def test_owners_tell_what_they_do_and_which_pairs_are_hot(standing_shop: S
     assert hot["requests_per_s"] > 0
     pair = await _get(shop, "pairs/HOT/EAST")
     assert pair["requests_per_s"] > 0
+
+
+async def test_everything_that_is_told_is_documented(standing_shop: Shop) -> None:
+    told = (ROOT / "docs" / "http.md").read_text()
+    owner = await _get(standing_shop, "owners/pool-0")
+    pair = await _get(standing_shop, "pairs/HOT/EAST")
+    assert [name for name in (*owner, *pair) if f"`{name}`" not in told] == []
+
+
+@pytest.mark.asyncio(loop_scope="function")  # with a shop of its own: it adds an owner
+async def test_a_dedicated_pair_leads_to_its_owner_and_back(shop: Shop) -> None:
+    pair = await _pair_id(shop, "HOT", "EAST")
+    await shop.pool.execute(
+        "UPDATE inventory SET owner_name = 'hot-0' WHERE inventory_id = $1", pair
+    )
+    for _ in range(2):
+        epoch = await shop.parts.journal.raise_epoch("hot-0", "node", 7)
+    hot = [{"inventory_id": pair.hex, "requests_per_s": 70.0}]
+    figures = {"queue": 3, "turn_size": 8.5, "commit_ms_p50": 1.5, "commit_ms_p99": 4.0}
+    await shop.parts.metrics.publish(
+        "owners", "hot-0", {**figures, "epoch": epoch, "hot_pairs": hot}
+    )
+    [shown] = (await _get(shop, "pairs", sku="HOT"))["pairs"]
+    assert (shown["owner"], shown["dedicated"], shown["owner_epoch"]) == ("hot-0", True, 2)
+    assert shown["requests_per_s"] == 70
+    owner = await _get(shop, "owners/hot-0")
+    assert (owner["kind"], owner["state"], owner["epoch"]) == ("dedicated", "alive", 2)
+    assert owner["dedicated_pairs"] == [{"sku": "HOT", "warehouse": "EAST"}]
+    assert {name: owner[name] for name in figures} == figures
+    assert [one["sku"] for one in owner["hot_pairs"]] == ["HOT"]
+    await shop.pool.execute("UPDATE inventory SET owner_name = '' WHERE inventory_id = $1", pair)
+    await shop.parts.metrics.note_stopped("owners", "hot-0")
+    owner = await _get(shop, "owners/hot-0")
+    assert (owner["state"], owner["alive"], owner["queue"]) == ("stopped", False, None)
+    assert owner["hot_pairs"] == owner["dedicated_pairs"] == []
 
 
 async def test_one_owner_has_its_generations(standing_shop: Shop) -> None:

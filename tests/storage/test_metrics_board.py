@@ -30,8 +30,10 @@ def kind() -> str:
     return uuid.uuid4().hex
 
 
-async def _silent_for(redis: Redis, kind: str, name: str, seconds: float) -> None:
-    shown = orjson.dumps({"epoch": 1, "reported_at": time.time() - seconds})
+async def _silent_for(
+    redis: Redis, kind: str, name: str, seconds: float, *, epoch: int = 1
+) -> None:
+    shown = orjson.dumps({"epoch": epoch, "reported_at": time.time() - seconds})
     await redis.hset(f"metrics:{kind}", name, shown)  # type: ignore[misc,arg-type]
 
 
@@ -48,6 +50,46 @@ async def test_the_newest_figures_are_shown(redis: Redis, kind: str) -> None:
     assert shown["pool-0"]["hot_pairs"] == [{"available": 3}]
     assert shown["pool-0"]["alive"]
     assert "old" not in shown["pool-0"]
+
+
+async def test_who_was_stopped_on_purpose_is_not_dead(redis: Redis, kind: str) -> None:
+    board = RedisMetricsBoard(redis)
+
+    async def seen() -> tuple[bool, bool]:
+        shown = (await board.read(kind))["hot-0"]
+        return shown["alive"], shown["stopped"]
+
+    await board.note_stopped(kind, "nobody")  # has shown nothing: there is nothing to take down
+    await board.publish(kind, "hot-0", {"epoch": 4})
+    assert await seen() == (True, False)
+    await board.note_stopped(kind, "hot-0")
+    assert await seen() == (False, True)
+    await board.publish(kind, "hot-0", {"epoch": 4})  # last words that come late
+    assert await seen() == (False, True)
+    await _silent_for(redis, kind, "hot-0", STALE_AFTER_S + 1, epoch=4)
+    assert await seen() == (False, True)
+    await board.publish(kind, "hot-0", {"epoch": 5})  # it was needed again
+    assert await seen() == (True, False)
+    await _silent_for(redis, kind, "hot-0", STALE_AFTER_S + 1, epoch=5)
+    assert await seen() == (False, False)  # and this one died
+
+
+async def test_who_goes_on_after_the_note_was_not_stopped(redis: Redis, kind: str) -> None:
+    board = RedisMetricsBoard(redis)
+    await board.publish(kind, "hot-0", {"epoch": 4})
+    await board.note_stopped(kind, "hot-0")
+    await _silent_for(redis, kind, "hot-0", -STALE_AFTER_S, epoch=4)
+    shown = (await board.read(kind))["hot-0"]
+    assert (shown["alive"], shown["stopped"]) == (True, False)
+
+
+async def test_who_is_forgotten_leaves_no_note(redis: Redis, kind: str) -> None:
+    board = RedisMetricsBoard(redis)
+    await board.publish(kind, "hot-0", {"epoch": 1})
+    await board.note_stopped(kind, "hot-0")
+    await _silent_for(redis, kind, "hot-0", 61)
+    assert await board.read(kind) == {}
+    assert await redis.keys(f"metrics:{kind}*") == []
 
 
 async def test_who_is_silent_is_not_alive_and_then_forgotten(redis: Redis, kind: str) -> None:
