@@ -102,10 +102,17 @@ class World:
         self._digest = hashlib.sha256()
         self._ids = itertools.count(1)
         self.tables = Tables(unix=lambda: BEGIN_UNIX + loop.time(), elapsed=loop.time)
-        self.database = ScriptedDatabase(self.tables, self.random, self.tell)
+        self.database = ScriptedDatabase(self.tables, self.random, self.tell, loop.after)
         self.pool = pool_names(POOL)
         self.cluster = Cluster(
-            self.database, self.random, loop.time, BEGIN_UNIX, self.pool, self.tell, self._broke
+            self.database,
+            self.random,
+            loop.time,
+            BEGIN_UNIX,
+            self.pool,
+            self.tell,
+            self._broke,
+            loop.after,
         )
         self.auditor = Auditor(JUMP_S)
         self._pairs: list[bytes] = []
@@ -249,11 +256,11 @@ class World:
         return task
 
     async def _until(self, at: float) -> None:
-        await asyncio.sleep(max(0.0, at - self._loop.time()))
+        await self._loop.after(max(0.0, at - self._loop.time()))
 
     async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            await self._loop.after(seconds)
             try:
                 await job()
             except Unavailable as error:
@@ -325,7 +332,7 @@ class World:
         if random.random() < 0.05:
             other = wanted[0]._replace(quantity=wanted[0].quantity + 1)
             await self._ask(client, [other])
-        await asyncio.sleep(random.choice((0.0, 0.05, 1.0, 20.0)))
+        await self._loop.after(random.choice((0.0, 0.05, 1.0, 20.0)))
         if held and random.random() < 0.1:
             extend = Extend(self.new_id(), held[0].reservation_id, held[0].inventory_id, 120.0)
             await self._ask(client, [extend])

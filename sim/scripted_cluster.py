@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -21,7 +21,7 @@ OWNER = OwnerConfig(
     publish_every_s=30.0,
     report_every_s=300.0,
     tidy_every_s=20.0,
-    look_every_s=3.0,
+    look_every_s=10.0,
     pairs_max=40,
 )
 
@@ -98,6 +98,7 @@ class Cluster:
     tell: Callable[[str], None]
     broke: Callable[[str], None]
     """Told when an owner ends for a reason that is none."""
+    sleep: Callable[[float], Awaitable[None]]
     faults: NetworkFaults = field(default_factory=NetworkFaults)
     incarnations: dict[str, list[Incarnation]] = field(default_factory=dict)
     wanted: dict[str, None] = field(default_factory=dict)
@@ -124,7 +125,7 @@ class Cluster:
             self.kill(newest)
 
     async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
-        await asyncio.sleep(0.002)
+        await self.sleep(0.002)
         answers: list[bool | None] = []
         for name in owners:
             one = self.newest(name)
@@ -155,7 +156,7 @@ class Cluster:
 
         async def restart() -> None:
             while name in self.wanted and self.newest(name) is None:
-                await asyncio.sleep(self.random.uniform(*RESTART_S))
+                await self.sleep(self.random.uniform(*RESTART_S))
                 if name in self.wanted and self.newest(name) is None:
                     await self._spawn(name)
 
@@ -213,7 +214,7 @@ class ScriptedTransport:
         one = self._route(owner)
         await self._travel()
         if random.random() < faults.request_lost:
-            await asyncio.sleep(LOST_S)
+            await self._cluster.sleep(LOST_S)
         if random.random() < faults.doubled:
             task = asyncio.get_running_loop().create_task(self._again(one, list(requests)))
             cluster.doubles.add(task)
@@ -223,7 +224,7 @@ class ScriptedTransport:
         if random.random() < faults.answer_lost:
             if random.random() < 0.5:
                 raise Unavailable(f"the connection to {owner} was lost")
-            await asyncio.sleep(LOST_S)
+            await self._cluster.sleep(LOST_S)
         return answers
 
     def _route(self, owner: str) -> Incarnation:
@@ -237,18 +238,18 @@ class ScriptedTransport:
 
     async def _at(self, one: Incarnation, requests: list[Request]) -> list[Answer]:
         if one.cut_off:
-            await asyncio.sleep(LOST_S)
+            await self._cluster.sleep(LOST_S)
         await one.line.awake.wait()
         if not one.alive:
             raise Unavailable(f"{one.name} has died")
         answers = await one.owner.call(requests, self._caller)
         await one.line.awake.wait()
         if one.cut_off:
-            await asyncio.sleep(LOST_S)
+            await self._cluster.sleep(LOST_S)
         return answers
 
     async def _again(self, one: Incarnation, requests: list[Request]) -> None:
-        await asyncio.sleep(self._cluster.random.uniform(0.0, 20.0))
+        await self._cluster.sleep(self._cluster.random.uniform(0.0, 20.0))
         try:
             async with asyncio.timeout(10.0):
                 await self._at(one, requests)
@@ -258,4 +259,6 @@ class ScriptedTransport:
     async def _travel(self) -> None:
         random = self._cluster.random
         late = random.random() < self._cluster.faults.late
-        await asyncio.sleep(random.uniform(0.1, 3.0) if late else random.uniform(0.0001, 0.001))
+        await self._cluster.sleep(
+            random.uniform(0.1, 3.0) if late else random.uniform(0.0001, 0.001)
+        )

@@ -8,7 +8,7 @@ given up, an outage, and a cut between one process and the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
@@ -53,7 +53,13 @@ class Line:
 class ScriptedDatabase:
     """What all processes share: the rows, and the chances of the day."""
 
-    def __init__(self, tables: Tables, random: Random, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        random: Random,
+        tell: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.tables = tables
         self.faults = DatabaseFaults()
         self.generations: list[tuple[int, str, int]] = []
@@ -61,17 +67,18 @@ class ScriptedDatabase:
         self.wished: list[Wish] = []
         self._random = random
         self._tell = tell
+        self._sleep = sleep
         self._late: set[asyncio.Task[None]] = set()
 
     async def trip(self, line: Line, name: str, work: Callable[[], T]) -> T:
         """One transaction of one process. Raises Unavailable, and whatever `work` raises."""
         random, faults = self._random, self.faults
-        await asyncio.sleep(0.0002 + 0.001 * random.random())
+        await self._sleep(0.0002 + 0.001 * random.random())
         await line.awake.wait()
         if random.random() < faults.slow:
-            await asyncio.sleep(random.uniform(0.2, 3.0))
+            await self._sleep(random.uniform(0.2, 3.0))
         if line.cut or faults.out:
-            await asyncio.sleep(random.choice((0.001, 1.0, TIMEOUT_S)))
+            await self._sleep(random.choice((0.001, 1.0, TIMEOUT_S)))
             raise Unavailable(f"{name}: no way to the database")
         luck = random.random()
         if luck < faults.refused:
@@ -88,12 +95,12 @@ class ScriptedDatabase:
         if 0 <= luck < faults.answer_lost:
             self._tell(f"{name} was done, its answer is lost")
             raise Unavailable(f"{name}: the answer is lost")
-        await asyncio.sleep(0.0002 + 0.001 * random.random())
+        await self._sleep(0.0002 + 0.001 * random.random())
         await line.awake.wait()
         return result
 
     async def _later(self, work: Callable[[], T]) -> None:
-        await asyncio.sleep(self._random.uniform(0.01, 5.0))
+        await self._sleep(self._random.uniform(0.01, 5.0))
         try:
             work()
         except Exception as error:
