@@ -7,13 +7,16 @@ owner, the client, the routing and the directory are the ones of the shop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import hashlib
 import itertools
+import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from actors.directory import Directory
 from actors.routing import Routing
@@ -45,6 +48,8 @@ T = TypeVar("T")
 BEGIN_UNIX = 1_800_000_000.0
 QUIET_S = 60.0
 EVENTS_KEPT = 20_000
+GC_YOUNG = 50_000
+"""New objects between two looks for garbage; Python's own 700 cost a twentieth of the run."""
 CLIENTS = 3
 POOL = 2
 DIRECTORY_EVERY_S = 8.0
@@ -54,15 +59,39 @@ VARIANTS = 12
 CUSTOMERS = 40
 BUYERS = 4
 _HELD = (ReserveStatus.HELD, ReserveStatus.BACKORDERED)
+_HEARD = struct.Struct("<dd16sqq")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened: when (virtual seconds), what, and the ids it is about."""
 
     at: float
     text: str
     about: tuple[bytes, ...] = ()
+
+
+class Heard(NamedTuple):
+    """An answer that a caller heard; an Event whose text is made only if somebody reads it."""
+
+    at: float
+    request: Request
+    answer: Answer
+    sent_at: float
+
+    @property
+    def text(self) -> str:
+        """What was asked and answered."""
+        ids = [one.lstrip(b"\0").hex()[-8:] for one in self.request if isinstance(one, bytes)]
+        status, available = self.answer
+        return (
+            f"{type(self.request).__name__} of {' '.join(one for one in ids if one)}"
+            f" sent at {self.sent_at:.3f}: {status} ({available})"
+        )
+
+    @property
+    def about(self) -> tuple[bytes, ...]:
+        """The ids it is about."""
+        return tuple(one for one in self.request if isinstance(one, bytes) and one != NOBODY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +115,7 @@ class Outcome:
 
     facts: Facts
     violations: tuple[Violation, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event | Heard, ...]
 
 
 class World:
@@ -98,7 +127,7 @@ class World:
         self.random = Random(seed)
         self._loop = loop
         self._end = hours * 3_600.0
-        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._events: deque[Event | Heard] = deque(maxlen=EVENTS_KEPT)
         self._digest = hashlib.sha256()
         self._ids = itertools.count(1)
         self.tables = Tables(unix=lambda: BEGIN_UNIX + loop.time(), elapsed=loop.time)
@@ -286,15 +315,11 @@ class World:
         now = self._loop.time()
         for request, answer in zip(requests, answers, strict=True):
             self.auditor.answered(request, answer, sent_at, now)
-            name = type(request).__name__
-            self.tell(
-                f"{name} of {_short(request)} sent at {sent_at:.3f}: {answer.status}"
-                f" ({answer.available})",
-                *(one for one in request if isinstance(one, bytes) and one != NOBODY),
-            )
+            self._events.append(Heard(now, request, answer, sent_at))
+            self._digest.update(_HEARD.pack(now, sent_at, request.inventory_id, *answer))
         return answers
 
-    def _wanted(self) -> Reserve:
+    def _wanted(self, order_id: bytes) -> Reserve:
         random = self.random
         # Zipf-like: the first pairs are much the hottest.
         pair = self._pairs[min(int(random.paretovariate(0.9)) - 1, PAIRS - 1)]
@@ -305,19 +330,17 @@ class World:
         elif random.random() < 0.03:
             ttl_s = random.choice((0.5, 10_000.0, float("nan")))
         customer = random.randrange(CUSTOMERS).to_bytes(8).rjust(16, b"c")
-        return Reserve(self.new_id(), self.new_id(), pair, quantity, ttl_s, customer)
+        return Reserve(self.new_id(), order_id, pair, quantity, ttl_s, customer)
 
     async def _buyer(self, client: StockClient) -> None:
         random = self.random
         book = DatabaseOfProcess(self.database, Line())
         while self._loop.time() < self._end:
-            wanted = [self._wanted() for _ in range(random.choice((1, 1, 2, 4)))]
-            order = wanted[0].order_id
-            wanted = [one._replace(order_id=order) for one in wanted]
+            order = self.new_id()
+            wanted = [self._wanted(order) for _ in range(random.choice((1, 1, 2, 4)))]
             if random.random() < 0.03:  # a burst
-                await asyncio.gather(
-                    *[self._ask(client, [self._wanted()]) for _ in range(random.randrange(40))]
-                )
+                burst = [self._wanted(self.new_id()) for _ in range(random.randrange(40))]
+                await asyncio.gather(*[self._ask(client, [one]) for one in burst])
             await self._shop(client, book, order, wanted)
             await self._rest(random.expovariate(1 / 10.0))
 
@@ -388,15 +411,22 @@ class World:
                     row.status = "refused" if row.status == "pending" else row.status
 
 
-def _short(request: Request) -> str:
-    ids = [one.lstrip(b"\0").hex()[-8:] for one in request if isinstance(one, bytes)]
-    return " ".join(one for one in ids if one)
-
-
 def simulate(seed: int, hours: float) -> Outcome:
     """One run of a seed; the same seed and hours, the same outcome."""
 
     async def main(loop: VirtualLoop) -> Outcome:
         return await World(seed, hours, loop).play()
 
-    return run(main)
+    with _rare_collections():
+        return run(main)
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Nearly all that a run makes it keeps to its end, so looking for garbage finds little."""
+    usual = gc.get_threshold()
+    gc.set_threshold(GC_YOUNG, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)

@@ -8,10 +8,10 @@ given up, an outage, and a cut between one process and the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from domain.placement import Wish
 from domain.ports import Unavailable
@@ -184,5 +184,5 @@ class DatabaseOfProcess:
         """A pending order, or whose the key is."""
         return await self._trip("record", lambda: self._tables.record(order_id, key, body, units))
 
-    async def _trip(self, name: str, work: Callable[[], T]) -> T:
-        return await self._database.trip(self.line, name, work)
+    def _trip(self, name: str, work: Callable[[], T]) -> Coroutine[Any, Any, T]:
+        return self._database.trip(self.line, name, work)

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from sim.engine_auditor import Violation
-from sim.engine_world import Event, Facts, Outcome, simulate
+from sim.engine_world import Event, Facts, Heard, Outcome, simulate
 from sim.mutants import MUTANTS, mutated
 
 STORY_LINES_MAX = 40
@@ -72,7 +72,7 @@ def story_of(outcome: Outcome) -> tuple[str, ...]:
     return tuple(lines[:STORY_LINES_MAX])
 
 
-def _line(event: Event) -> str:
+def _line(event: Event | Heard) -> str:
     return f"  {event.at:10.3f} s  {event.text}"
 
 
