@@ -7,6 +7,7 @@ it objects to is wrong under every reading.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -315,9 +316,9 @@ class Auditor:
             wrong = next(iter(known.items() ^ units.items()))
             text = f"a customer is said to have {known.get(wrong[0])}, has {units.get(wrong[0])}"
             self.violations.append(Violation("P2", text, wrong[0]))
+        lines = Counter(line.instruction_id for line in tables.ledger)
         for movement_id, asked in self.moved.items():
-            lines = [line for line in tables.ledger if line.instruction_id == movement_id]
-            if len(lines) > 1:
+            if lines[movement_id] > 1:
                 self.violations.append(Violation("P2", "moved twice", (asked.inventory_id,)))
 
     def _one_writer(self, tables: Tables, generations: Sequence[tuple[int, str, int]]) -> None:
