@@ -10,8 +10,9 @@ from typing import Any
 from domain.owners import is_dedicated
 from domain.placement import Place, Wish
 from domain.ports import Unavailable
-from sim.scripted_cluster import Cluster, NetworkFaults
-from sim.scripted_database import DatabaseFaults, ScriptedDatabase
+from domain.turns import Turn
+from sim.scripted_cluster import Cluster, Incarnation, NetworkFaults
+from sim.scripted_database import DatabaseFaults, Line, ScriptedDatabase
 
 JUMP_S = 30.0
 
@@ -75,6 +76,8 @@ class Trouble:
             self._hand_overs,
             self._heat_wave,
             self._node_lost,
+            self._commit_unheard,
+            self._hand_over_unheard,
         )
         self._chosen = [fault for fault in every if random.random() < 0.5]
 
@@ -91,7 +94,7 @@ class Trouble:
         except Unavailable as error:
             self._tell(f"trouble had trouble: {error}")
 
-    def _victim(self) -> Any:
+    def _victim(self) -> Incarnation | None:
         names = sorted(name for name in self._cluster.incarnations if self._cluster.newest(name))
         return self._cluster.newest(self._random.choice(names)) if names else None
 
@@ -100,8 +103,10 @@ class Trouble:
             self._cluster.kill(one)
 
     async def _pause(self) -> None:
-        if (one := self._victim()) is None:
-            return
+        if (one := self._victim()) is not None:
+            await self._stop(one)
+
+    async def _stop(self, one: Incarnation) -> None:
         self._tell(f"{one.name}#{one.number} is stopped")
         one.line.awake.clear()
         await asyncio.sleep(self._random.uniform(0.05, 20.0))
@@ -124,12 +129,14 @@ class Trouble:
     async def _cut_from_callers(self) -> None:
         if (one := self._victim()) is None:
             return
-        self._tell(f"{one.name}#{one.number} is cut from its callers")
-        one.cut_off = True
+        callers = self._cluster.callers
+        some = self._random.choice((len(callers), len(callers), 1, 2))
+        one.cut_from = frozenset(self._random.sample(callers, some))
+        self._tell(f"{one.name}#{one.number} is cut from {some} of its callers")
         await asyncio.sleep(self._random.uniform(0.5, 20.0))
         if self._random.random() < 0.5:
             await self._cluster.take_over(one.name)
-        one.cut_off = False
+        one.cut_from = frozenset()
 
     async def _node_lost(self) -> None:
         """The cluster forgets a dedicated owner, which goes on where nobody looks."""
@@ -163,6 +170,32 @@ class Trouble:
                 await asyncio.sleep(self._random.uniform(2.0, 18.0))
         self._database.wished = []
 
+    async def _commit_unheard(self) -> None:
+        """The next owner to commit a turn ends, or stands still, before it hears of it."""
+        self._database.ambush = lambda line, _: self._strike(self._cluster.behind(line))
+
+    async def _hand_over_unheard(self) -> None:
+        """The same with a hand-over: it strikes who gives the pair, or who is to have it."""
+
+        def strike(line: Line, turn: Turn) -> bool:
+            if not turn.handed_to:
+                return False
+            to = next(iter(turn.handed_to.values()))
+            takes = self._cluster.newest(to) if self._random.random() < 0.3 else None
+            return self._strike(takes or self._cluster.behind(line))
+
+        self._database.ambush = strike
+        await self._hand_overs()
+
+    def _strike(self, one: Incarnation | None) -> bool:
+        if one is None:
+            return False
+        if self._random.random() < 0.5:
+            self._cluster.kill(one)
+        else:
+            self._spawn(self._carry_out(lambda: self._stop(one)))
+        return True
+
     async def _heat_wave(self) -> None:
         self.heat = {pair: self._random.choice((0.0, 500.0)) for pair in self._pairs[:8]}
         await asyncio.sleep(self._random.uniform(1.0, 90.0))
@@ -174,10 +207,11 @@ class Trouble:
         self._chosen = []
         self.heat = {}
         self._database.wished = []
+        self._database.ambush = None
         self._database.faults = DatabaseFaults()
         self._cluster.faults = NetworkFaults()
         for lives in self._cluster.incarnations.values():
             for one in lives:
-                one.line.cut = one.cut_off = False
+                one.line.cut, one.cut_from = False, frozenset()
                 one.line.awake.set()
                 one.clock.off_s = 0.0

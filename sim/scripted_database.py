@@ -21,6 +21,7 @@ from sim.engine_tables import Tables
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
+CHANGES = frozenset(("raise_epoch", "reclaim", "write_turn", "confirm", "record"))
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class ScriptedDatabase:
         self.generations: list[tuple[int, str, int]] = []
         """(length of the write log, owner, epoch) at the beginning of each generation."""
         self.wished: list[Wish] = []
+        self.ambush: Callable[[Line, Turn], bool] | None = None
+        """Shown each turn between its commit and the answer, until it says that it has struck."""
         self._random = random
         self._tell = tell
         self._sleep = sleep
@@ -73,8 +76,11 @@ class ScriptedDatabase:
     async def trip(self, line: Line, name: str, work: Callable[[], T]) -> T:
         """One transaction of one process. Raises Unavailable, and whatever `work` raises."""
         random, faults = self._random, self.faults
-        await self._sleep(0.0002 + 0.001 * random.random())
-        await line.awake.wait()
+        there_s, back_s = self._ways(name)
+        if there_s:
+            await self._sleep(there_s)
+        if not line.awake.is_set():
+            await line.awake.wait()
         if random.random() < faults.slow:
             await self._sleep(random.uniform(0.2, 3.0))
         if line.cut or faults.out:
@@ -95,9 +101,25 @@ class ScriptedDatabase:
         if 0 <= luck < faults.answer_lost:
             self._tell(f"{name} was done, its answer is lost")
             raise Unavailable(f"{name}: the answer is lost")
-        await self._sleep(0.0002 + 0.001 * random.random())
-        await line.awake.wait()
+        if back_s:
+            await self._sleep(back_s)
+        if not line.awake.is_set():
+            await line.awake.wait()
         return result
+
+    def _ways(self, name: str) -> tuple[float, float]:
+        """Seconds there and back. For who only looks, one of both: what happens to others
+        meanwhile comes before the look or after it."""
+        random = self._random
+        seconds = 0.0002 + 0.001 * random.random()
+        if name in CHANGES:
+            return seconds, 0.0002 + 0.001 * random.random()
+        return (seconds, 0.0) if random.random() < 0.5 else (0.0, seconds)
+
+    def committed(self, line: Line, turn: Turn) -> None:
+        """A turn of the process behind `line` is in the tables, and nobody has heard of it."""
+        if self.ambush is not None and self.ambush(line, turn):
+            self.ambush = None
 
     async def _later(self, work: Callable[[], T]) -> None:
         await self._sleep(self._random.uniform(0.01, 5.0))
@@ -136,7 +158,12 @@ class DatabaseOfProcess:
         return await self._trip("load", lambda: self._tables.load(inventory_ids))
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
-        return await self._trip("write_turn", lambda: self._tables.turn(turn))
+        def write() -> list[Closed]:
+            closed = self._tables.turn(turn)
+            self._database.committed(self.line, turn)
+            return closed
+
+        return await self._trip("write_turn", write)
 
     async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, Known]:
         return await self._trip("find", lambda: self._tables.find(reservation_ids))
