@@ -8,10 +8,11 @@ it objects to is wrong under every reading.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from domain.payments import ChargeState
 from domain.stock import (
     NOBODY,
     Answer,
@@ -125,6 +126,25 @@ class Auditor:
             one.confirmed_at = at
             if one.released_at is not None:
                 self._object("P4", "confirmed after it was released", one.request)
+
+    def unwinding(self, order_id: bytes, at: float) -> None:
+        """An order has failed: its holds may be given back from now on."""
+        for one in self._of(order_id):
+            if one.release_sent is None:
+                one.release_sent = at
+
+    def charged(self, charges: Mapping[str, ChargeState], tables: Tables) -> None:
+        """What the payment provider has in its books at the end (P7)."""
+        for transaction_id, charge in charges.items():
+            order_id = bytes.fromhex(transaction_id)
+            order = tables.orders[order_id]
+            text = f"the charge is {charge.status}, its order is {order.status}"
+            if (charge.status == "captured") != (order.status == "confirmed"):
+                self.violations.append(Violation("P7", text, (order_id,)))
+            elif charge.status == "authorized" or order.status == "pending":
+                self.violations.append(Violation("P7", f"left halfway: {text}", (order_id,)))
+            elif charge.status == "captured" and charge.amount_minor != order.units:
+                self.violations.append(Violation("P7", "it is not the order's total", (order_id,)))
 
     def _of(self, order_id: bytes) -> list[_Seen]:
         return [self.seen[one] for one in self.of_order.get(order_id, ())]

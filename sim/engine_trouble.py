@@ -26,6 +26,7 @@ class Trouble:
         random: Random,
         cluster: Cluster,
         database: ScriptedDatabase,
+        payments: ScriptedDatabase,
         pairs: list[bytes],
         tell: Callable[..., None],
         spawn: Callable[[Any], Any],
@@ -33,6 +34,7 @@ class Trouble:
         self._random = random
         self._cluster = cluster
         self._database = database
+        self._payments = payments
         self._pairs = pairs
         self._tell = tell
         self._spawn = spawn
@@ -57,6 +59,12 @@ class Trouble:
             answer_lost=chance(0.05),
             carried_out_late=chance(0.02),
             slow=chance(0.01),
+        )
+        self._payments.faults = DatabaseFaults(
+            refused=chance(0.05),
+            answer_lost=chance(0.1),
+            carried_out_late=chance(0.1),
+            slow=chance(0.05),
         )
         self._cluster.faults = NetworkFaults(
             request_lost=chance(0.01),
@@ -151,10 +159,13 @@ class Trouble:
             await self._cluster.take_over(one.name)
 
     async def _outage(self) -> None:
-        self._tell("the database is away")
-        self._database.faults.out = True
+        gone, name = self._database, "the database"
+        if self._random.random() < 0.3:
+            gone, name = self._payments, "the payment provider"
+        self._tell(f"{name} is away")
+        gone.faults.out = True
         await asyncio.sleep(self._random.uniform(0.1, 15.0))
-        self._database.faults.out = False
+        gone.faults.out = False
 
     async def _clock_jump(self) -> None:
         if (one := self._victim()) is not None:
@@ -209,6 +220,7 @@ class Trouble:
         self._database.wished = []
         self._database.ambush = None
         self._database.faults = DatabaseFaults()
+        self._payments.faults = DatabaseFaults()
         self._cluster.faults = NetworkFaults()
         for lives in self._cluster.incarnations.values():
             for one in lives:

@@ -15,15 +15,19 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
+from uuid import UUID
 
 from actors.directory import Directory
+from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
 from actors.stock_client import StockClient, StockClientConfig
 from domain.owners import pool_names
+from domain.payments import ChargeRequest
 from domain.placement import PlacementPolicy, Placements
-from domain.ports import Unavailable
+from domain.ports import OrderBook, Unavailable
 from domain.stock import (
     NOBODY,
     Answer,
@@ -40,6 +44,7 @@ from domain.stock import (
 from sim.engine_auditor import Auditor, Violation
 from sim.engine_tables import InstructionRow, PairRow, Tables
 from sim.engine_trouble import JUMP_S, Trouble
+from sim.scripted_checkout import CURRENCY, OverheardClient, ScriptedOrders, ScriptedProvider
 from sim.scripted_cluster import Cluster
 from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase
 from sim.virtual_time import VirtualLoop, run
@@ -54,6 +59,9 @@ CLIENTS = 3
 POOL = 2
 DIRECTORY_EVERY_S = 8.0
 SWEEP_EVERY_S = 10.0
+RECOVER_EVERY_S = 10.0
+ORPHANED_AFTER_S = 600.0
+"""Longer than a buyer here takes to order what is held; in the shop both happen at once."""
 PAIRS = 24
 VARIANTS = 12
 CUSTOMERS = 40
@@ -143,6 +151,9 @@ class World:
             self._broke,
             loop.after,
         )
+        self.payments = ScriptedDatabase(self.tables, self.random, self.tell, loop.after)
+        self.provider = ScriptedProvider(self.payments)
+        self.orders = ScriptedOrders(self.database, Line(), self._unwinding)
         self.auditor = Auditor(JUMP_S)
         self._pairs: list[bytes] = []
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -150,6 +161,7 @@ class World:
             random=self.random,
             cluster=self.cluster,
             database=self.database,
+            payments=self.payments,
             pairs=self._pairs,
             tell=self.tell,
             spawn=self._spawn,
@@ -208,6 +220,25 @@ class World:
             monotonic=self._loop.time,
         )
 
+    def _recovery(self, overheard: StockClient | None) -> Recovery:
+        """The shop's own. What it unwinds the auditor hears through the given client; of what is
+        swept it is not told, so a hold that is swept too early is missed by its caller."""
+        stock = self._client()
+        if overheard is not None:
+            stock = OverheardClient(lambda requests: self._ask(overheard, requests))
+        return Recovery(
+            orders=cast(OrderBook, self.orders),
+            provider=self.provider,
+            stock=stock,
+            sweep=DatabaseOfProcess(self.database, Line()),
+            new_id=lambda: UUID(bytes=self.new_id()),
+            now=lambda: datetime.fromtimestamp(self.tables.unix(), UTC),
+            config=RecoveryConfig(orphaned_after_s=ORPHANED_AFTER_S),
+        )
+
+    def _unwinding(self, order_id: bytes) -> None:
+        self.auditor.unwinding(order_id, self._loop.time())
+
     async def read(self, kind: str) -> dict[str, dict[str, Any]]:
         """MetricsReader: the heat of the scenario."""
         hot = [
@@ -225,11 +256,12 @@ class World:
             await self.cluster.start(name)
         clients = [self._client() for _ in range(CLIENTS)]
         directory = self._directory()
-        sweep = DatabaseOfProcess(self.database, Line())
+        recovery = self._recovery(clients[0])
         self._trouble.choose()
         self._spawn(self._every(DIRECTORY_EVERY_S, directory.place))
         self._spawn(self._every(DIRECTORY_EVERY_S, directory.watch))
-        self._spawn(self._every(SWEEP_EVERY_S, lambda: self._sweep(sweep, clients[0])))
+        self._spawn(self._every(SWEEP_EVERY_S, self._recovery(None).release_abandoned))
+        self._spawn(self._every(RECOVER_EVERY_S, recovery.settle_stalled))
         buyers = [self._spawn(self._buyer(clients[n % CLIENTS])) for n in range(BUYERS)]
         buyers.append(self._spawn(self._operator(clients[0])))
         trouble = self._spawn(self._trouble.run())
@@ -245,6 +277,7 @@ class World:
         await self._until(self._loop.time() + QUIET_S)
         await self._last_word(clients)
         self.cluster.wanted.clear()
+        self.auditor.charged(self.provider.charges, self.tables)
         violations = self.auditor.close(self.tables, self.database.generations)
         return self._outcome(violations)
 
@@ -287,18 +320,13 @@ class World:
     async def _until(self, at: float) -> None:
         await self._loop.after(max(0.0, at - self._loop.time()))
 
-    async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, job: Callable[[], Awaitable[object]]) -> None:
         while True:
             await self._loop.after(seconds)
             try:
                 await job()
             except Unavailable as error:
                 self.tell(f"a pass was not finished: {error}")
-
-    async def _sweep(self, sweep: DatabaseOfProcess, client: StockClient) -> None:
-        found = await sweep.abandoned(orphaned_for_s=600.0, limit=200)
-        if found:
-            await self._ask(client, [Release(one, pair) for one, pair, _ in found])
 
     async def _rest(self, seconds: float) -> None:
         """A while, but not beyond the end of the sale."""
@@ -365,7 +393,7 @@ class World:
                 )
         way = random.random()
         if held and way < 0.5:
-            await self._confirm(book, order, held)
+            await self._confirm(book, order, held, paid=len(held) == len(wanted))
         elif held and way < 0.8:
             releases: list[Request] = [
                 Release(one.reservation_id, one.inventory_id) for one in held
@@ -376,7 +404,9 @@ class World:
         if random.random() < 0.1:  # an old request comes again
             await self._ask(client, list(wanted))
 
-    async def _confirm(self, book: DatabaseOfProcess, order: bytes, held: list[Reserve]) -> None:
+    async def _confirm(
+        self, book: DatabaseOfProcess, order: bytes, held: list[Reserve], *, paid: bool
+    ) -> None:
         key, units = order.hex(), sum(one.quantity for one in held)
         self.auditor.confirm_sent(order)
         for _ in range(3):
@@ -387,12 +417,33 @@ class World:
                 other, _ = await book.record(self.new_id(), key, "other", units)
                 if other != order:
                     self._complain("P6", f"a second order under the key {key}")
+                if paid and not await self._pay(order, units):
+                    return
                 status = await book.confirm(order)
+                if paid and status in ("not_held", "failed"):
+                    await self._give_back(order)
             except Unavailable:
                 continue
             self.tell(f"order of {units} units: {status}", order, *(one[0] for one in held))
             self.auditor.confirmed(order, status, units, self._loop.time())
             return
+
+    async def _pay(self, order: bytes, units: int) -> bool:
+        """Hold the money and take it; False if there is none, or if the checkout dies on the way:
+        then recovery finds the order."""
+        self.orders.pending[order] = None
+        dies_at = self.random.randrange(20)
+        charge = ChargeRequest(order.hex(), units, CURRENCY, "card")
+        if dies_at == 0 or (await self.provider.authorize(charge)).status == "voided":
+            return False
+        if dies_at == 1 or (await self.provider.capture(order.hex())).status != "captured":
+            return False
+        return dies_at != 2
+
+    async def _give_back(self, order: bytes) -> None:
+        """There is nothing to be had for the money."""
+        await self.provider.refund(order.hex())
+        await self.orders.fail([(UUID(bytes=order), {}, "refunded")])
 
     async def _operator(self, client: StockClient) -> None:
         random = self.random

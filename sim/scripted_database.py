@@ -21,7 +21,8 @@ from sim.engine_tables import Tables
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
-CHANGES = frozenset(("raise_epoch", "reclaim", "write_turn", "confirm", "record"))
+CHANGES = {"raise_epoch", "reclaim", "write_turn", "record", "confirm", "fail"}
+CHANGES |= {"authorize", "captured", "voided", "refunded"}
 
 
 @dataclass(slots=True)
