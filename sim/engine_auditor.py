@@ -75,6 +75,10 @@ class Auditor:
     violations: list[Violation] = field(default_factory=list)
     answers: int = 0
 
+    def complain(self, promise: str, text: str) -> None:
+        """Something is wrong that has no ids."""
+        self.violations.append(Violation(promise, text, ()))
+
     def sent(self, request: Request, at: float) -> None:
         """A caller sends a request (again)."""
         if type(request) is Reserve:

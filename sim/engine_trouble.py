@@ -11,7 +11,7 @@ from domain.owners import is_dedicated
 from domain.placement import Place, Wish
 from domain.ports import Unavailable
 from domain.turns import Turn
-from sim.scripted_cluster import Cluster, Incarnation, NetworkFaults
+from sim.scripted_cluster import Cluster, Incarnation, NetworkFaults, SkewedClock
 from sim.scripted_database import DatabaseFaults, Line, ScriptedDatabase
 
 JUMP_S = 30.0
@@ -27,6 +27,7 @@ class Trouble:
         cluster: Cluster,
         database: ScriptedDatabase,
         payments: ScriptedDatabase,
+        clock: SkewedClock,
         pairs: list[bytes],
         tell: Callable[..., None],
         spawn: Callable[[Any], Any],
@@ -35,6 +36,7 @@ class Trouble:
         self._cluster = cluster
         self._database = database
         self._payments = payments
+        self._clock = clock
         self._pairs = pairs
         self._tell = tell
         self._spawn = spawn
@@ -168,9 +170,14 @@ class Trouble:
         gone.faults.out = False
 
     async def _clock_jump(self) -> None:
-        if (one := self._victim()) is not None:
-            one.clock.off_s = self._random.uniform(-JUMP_S / 2, JUMP_S / 2)
-            self._tell(f"the clock of {one.name}#{one.number} is {one.clock.off_s:+.1f} s off")
+        """An owner's clock, or now and then the database's."""
+        clock, whose = self._clock, "the database"
+        if self._random.random() < 0.8:
+            if (one := self._victim()) is None:
+                return
+            clock, whose = one.clock, f"{one.name}#{one.number}"
+        clock.off_s = self._random.uniform(-JUMP_S / 2, JUMP_S / 2)
+        self._tell(f"the clock of {whose} is {clock.off_s:+.1f} s off")
 
     async def _hand_overs(self) -> None:
         """The same pair to and fro, by hand, while it is bought."""
@@ -221,6 +228,7 @@ class Trouble:
         self._database.ambush = None
         self._database.faults = DatabaseFaults()
         self._payments.faults = DatabaseFaults()
+        self._clock.off_s = 0.0
         self._cluster.faults = NetworkFaults()
         for lives in self._cluster.incarnations.values():
             for one in lives:

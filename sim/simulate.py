@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 
 from sim.engine_auditor import Violation
-from sim.engine_world import Event, Facts, Heard, Outcome, simulate
+from sim.engine_story import Event, Heard
+from sim.engine_world import Facts, Outcome, simulate
 from sim.mutants import MUTANTS, mutated
 
 STORY_LINES_MAX = 40
