@@ -190,7 +190,11 @@ class Trouble:
 
     async def _commit_unheard(self) -> None:
         """The next owner to commit a turn ends, or stands still, before it hears of it."""
-        self._database.ambush = lambda line, _: self._strike(self._cluster.behind(line))
+
+        def strike(line: Line, turn: Turn) -> bool:
+            return self._strike(self._cluster.behind(line), "a turn")
+
+        self._database.ambush = strike
 
     async def _hand_over_unheard(self) -> None:
         """The same with a hand-over: it strikes who gives the pair, or who is to have it."""
@@ -200,14 +204,15 @@ class Trouble:
                 return False
             to = next(iter(turn.handed_to.values()))
             takes = self._cluster.newest(to) if self._random.random() < 0.3 else None
-            return self._strike(takes or self._cluster.behind(line))
+            return self._strike(takes or self._cluster.behind(line), "a hand-over")
 
         self._database.ambush = strike
         await self._hand_overs()
 
-    def _strike(self, one: Incarnation | None) -> bool:
+    def _strike(self, one: Incarnation | None, what: str) -> bool:
         if one is None:
             return False
+        self._tell(f"{what} was committed, and {one.name}#{one.number} is struck")
         if self._random.random() < 0.5:
             self._cluster.kill(one)
         else:
