@@ -177,8 +177,8 @@ class World:
         )
 
     def _recovery(self, overheard: StockClient | None) -> Recovery:
-        """The shop's own. What it unwinds the auditor hears through the given client; of what is
-        swept it is not told, so a hold that is swept too early is missed by its caller."""
+        """The shop's own. Through a client that is overheard the auditor learns what it unwinds; of
+        what is swept it is not told, so that who held what is swept too early misses it."""
         stock = (
             OverheardClient(lambda requests: self._shoppers.ask(overheard, requests))
             if overheard is not None

@@ -78,18 +78,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heappush(self._timers, (self._now + seconds, next(self._numbers), sleeper))
         return sleeper
 
+    def create_future(self) -> asyncio.Future[Any]:
+        """Of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
+        """At work from the next moment on."""
+        return asyncio.Task(coro, loop=self, name=name)
+
     def _run_once(self) -> None:
-        """All that is ready now; then on to the next moment at which something happens."""
+        """One moment after the other: all that is ready, then on to the next timer."""
         soon = self._soon
-        while soon:
-            planned = soon.popleft()
-            try:
-                planned.callback(*planned.args)
-            except Exception as error:
-                self.call_exception_handler({"message": "a callback failed", "exception": error})
-            if self._stopping:  # pyright: ignore[reportAttributeAccessIssue]
-                return
-        self._jump()
+        take = soon.popleft
+        while True:
+            while soon:
+                planned = take()
+                try:
+                    planned.callback(*planned.args)
+                except Exception as error:
+                    self.call_exception_handler({"message": "it failed", "exception": error})
+                if self._stopping:  # pyright: ignore[reportAttributeAccessIssue]
+                    return
+            self._jump()
 
     def _jump(self) -> None:
         timers = self._timers
