@@ -137,6 +137,18 @@ class Auditor:
             if one.release_sent is None:
                 one.release_sent = at
 
+    def swept(self, request: Release, at: float) -> None:
+        """The sweep gives a hold back: its right, once the time is over that its holder was sure of.
+
+        An extension that is under way just then may come too late.
+        """
+        one = self.seen.get(request.reservation_id)
+        if one is None or one.release_sent is not None:
+            return
+        sure = one.sent_at + one.request.ttl_s - self.jump_s
+        if at >= max(sure, one.surely_until):
+            one.release_sent = at
+
     def charged(self, charges: Mapping[str, ChargeState], tables: Tables) -> None:
         """What the payment provider has in its books at the end (P7)."""
         for transaction_id, charge in charges.items():

@@ -24,7 +24,7 @@ from actors.stock_client import StockClient, StockClientConfig
 from domain.owners import pool_names
 from domain.placement import PlacementPolicy, Placements
 from domain.ports import OrderBook, Unavailable
-from domain.stock import Load
+from domain.stock import Answer, Load, Release, Request
 from sim.engine_auditor import Auditor, Violation
 from sim.engine_shoppers import Shoppers
 from sim.engine_story import Event, Heard, Story
@@ -43,7 +43,7 @@ GC_YOUNG = 50_000
 CLIENTS = 3
 POOL = 2
 DIRECTORY_EVERY_S = 8.0
-SWEEP_EVERY_S = 10.0
+SWEEP_EVERY_S = 4.0
 RECOVER_EVERY_S = 10.0
 ORPHANED_AFTER_S = 600.0
 """Longer than a buyer here takes to order what is held; in the shop both happen at once."""
@@ -176,23 +176,23 @@ class World:
             monotonic=self._loop.time,
         )
 
-    def _recovery(self, overheard: StockClient | None) -> Recovery:
-        """The shop's own. Through a client that is overheard the auditor learns what it unwinds; of
-        what is swept it is not told, so that who held what is swept too early misses it."""
-        stock = (
-            OverheardClient(lambda requests: self._shoppers.ask(overheard, requests))
-            if overheard is not None
-            else self._client()
-        )
+    def _recovery(self, release: Callable[[list[Request]], Awaitable[list[Answer]]]) -> Recovery:
+        """The shop's own; `release` is how it gives back."""
         return Recovery(
             orders=cast(OrderBook, self.orders),
             provider=self.provider,
-            stock=stock,
+            stock=OverheardClient(release),
             sweep=DatabaseOfProcess(self.database, Line()),
             new_id=lambda: UUID(bytes=self.new_id()),
             now=lambda: datetime.fromtimestamp(BEGIN_UNIX + self._loop.time(), UTC),
             config=RecoveryConfig(orphaned_after_s=ORPHANED_AFTER_S),
         )
+
+    async def _sweep(self, client: StockClient, requests: list[Request]) -> list[Answer]:
+        for request in requests:
+            if isinstance(request, Release):
+                self.auditor.swept(request, self._loop.time())
+        return await client.ask(requests)
 
     def _unwinding(self, order_id: bytes) -> None:
         self.auditor.unwinding(order_id, self._loop.time())
@@ -214,11 +214,12 @@ class World:
             await self.cluster.start(name)
         clients = [self._client() for _ in range(CLIENTS)]
         directory = self._directory()
-        recovery = self._recovery(clients[0])
+        recovery = self._recovery(lambda requests: self._shoppers.ask(clients[0], requests))
+        sweep = self._recovery(lambda requests: self._sweep(clients[0], requests))
         self._trouble.choose()
         self._spawn(self._every(DIRECTORY_EVERY_S, directory.place))
         self._spawn(self._every(DIRECTORY_EVERY_S, directory.watch))
-        self._spawn(self._every(SWEEP_EVERY_S, self._recovery(None).release_abandoned))
+        self._spawn(self._every(SWEEP_EVERY_S, sweep.release_abandoned))
         self._spawn(self._every(RECOVER_EVERY_S, recovery.settle_stalled))
         shoppers = self._shoppers
         buyers = [self._spawn(shoppers.buyer(clients[n % CLIENTS])) for n in range(BUYERS)]

@@ -7,7 +7,7 @@ rows of `sim.engine_tables`, through the statements of `storage/orders.sql`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -124,10 +124,10 @@ class ScriptedOrders:
 
 
 class OverheardClient(StockClient):
-    """A client whose releases the auditor is told of."""
+    """A client whose releases take a way of their own, on which the auditor is told of them."""
 
-    def __init__(self, ask: Callable[[list[Request]], Any]) -> None:
-        self._overheard = ask
+    def __init__(self, release: Callable[[list[Request]], Awaitable[list[Answer]]]) -> None:
+        self._overheard = release
 
     async def release(self, requests: Sequence[Release]) -> list[Answer]:
         return await self._overheard(list(requests))

@@ -14,6 +14,8 @@ from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_CANCELLED_MAX = 100
+"""Rounds of cancelling what is left at the end of a run."""
 
 
 class NothingLeftError(RuntimeError):
@@ -125,9 +127,12 @@ def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
     try:
         return loop.run_until_complete(main(loop))
     finally:
-        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
-        for task in left:
-            task.cancel()
-        if left:
+        # Who is cancelled may start others on the way out.
+        for _ in range(_CANCELLED_MAX):
+            left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+            if not left:
+                break
+            for task in left:
+                task.cancel()
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
