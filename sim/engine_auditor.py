@@ -7,10 +7,12 @@ it objects to is wrong under every reading.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from domain.payments import ChargeState
 from domain.stock import (
     NOBODY,
     Answer,
@@ -73,6 +75,10 @@ class Auditor:
     violations: list[Violation] = field(default_factory=list)
     answers: int = 0
 
+    def complain(self, promise: str, text: str) -> None:
+        """Something is wrong that has no ids."""
+        self.violations.append(Violation(promise, text, ()))
+
     def sent(self, request: Request, at: float) -> None:
         """A caller sends a request (again)."""
         if type(request) is Reserve:
@@ -124,6 +130,37 @@ class Auditor:
             one.confirmed_at = at
             if one.released_at is not None:
                 self._object("P4", "confirmed after it was released", one.request)
+
+    def unwinding(self, order_id: bytes, at: float) -> None:
+        """An order has failed: its holds may be given back from now on."""
+        for one in self._of(order_id):
+            if one.release_sent is None:
+                one.release_sent = at
+
+    def swept(self, request: Release, at: float) -> None:
+        """The sweep gives a hold back: its right, once the time is over that its holder was sure of.
+
+        An extension that is under way just then may come too late.
+        """
+        one = self.seen.get(request.reservation_id)
+        if one is None or one.release_sent is not None:
+            return
+        sure = one.sent_at + one.request.ttl_s - self.jump_s
+        if at >= max(sure, one.surely_until):
+            one.release_sent = at
+
+    def charged(self, charges: Mapping[str, ChargeState], tables: Tables) -> None:
+        """What the payment provider has in its books at the end (P7)."""
+        for transaction_id, charge in charges.items():
+            order_id = bytes.fromhex(transaction_id)
+            order = tables.orders[order_id]
+            text = f"the charge is {charge.status}, its order is {order.status}"
+            if (charge.status == "captured") != (order.status == "confirmed"):
+                self.violations.append(Violation("P7", text, (order_id,)))
+            elif charge.status == "authorized" or order.status == "pending":
+                self.violations.append(Violation("P7", f"left halfway: {text}", (order_id,)))
+            elif charge.status == "captured" and charge.amount_minor != order.units:
+                self.violations.append(Violation("P7", "it is not the order's total", (order_id,)))
 
     def _of(self, order_id: bytes) -> list[_Seen]:
         return [self.seen[one] for one in self.of_order.get(order_id, ())]
@@ -320,9 +357,9 @@ class Auditor:
             wrong = next(iter(known.items() ^ units.items()))
             text = f"a customer is said to have {known.get(wrong[0])}, has {units.get(wrong[0])}"
             self.violations.append(Violation("P2", text, wrong[0]))
+        lines = Counter(line.instruction_id for line in tables.ledger)
         for movement_id, asked in self.moved.items():
-            lines = [line for line in tables.ledger if line.instruction_id == movement_id]
-            if len(lines) > 1:
+            if lines[movement_id] > 1:
                 self.violations.append(Violation("P2", "moved twice", (asked.inventory_id,)))
 
     def _one_writer(self, tables: Tables, generations: Sequence[tuple[int, str, int]]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from domain.owners import is_dedicated
 from domain.placement import Place, Wish
 from domain.ports import Unavailable
-from sim.scripted_cluster import Cluster, NetworkFaults
-from sim.scripted_database import DatabaseFaults, ScriptedDatabase
+from domain.turns import Turn
+from sim.scripted_cluster import Cluster, Incarnation, NetworkFaults, SkewedClock
+from sim.scripted_database import DatabaseFaults, Line, ScriptedDatabase
 
 JUMP_S = 30.0
 
@@ -25,6 +26,8 @@ class Trouble:
         random: Random,
         cluster: Cluster,
         database: ScriptedDatabase,
+        payments: ScriptedDatabase,
+        clock: SkewedClock,
         pairs: list[bytes],
         tell: Callable[..., None],
         spawn: Callable[[Any], Any],
@@ -32,6 +35,8 @@ class Trouble:
         self._random = random
         self._cluster = cluster
         self._database = database
+        self._payments = payments
+        self._clock = clock
         self._pairs = pairs
         self._tell = tell
         self._spawn = spawn
@@ -57,6 +62,12 @@ class Trouble:
             carried_out_late=chance(0.02),
             slow=chance(0.01),
         )
+        self._payments.faults = DatabaseFaults(
+            refused=chance(0.05),
+            answer_lost=chance(0.1),
+            carried_out_late=chance(0.1),
+            slow=chance(0.05),
+        )
         self._cluster.faults = NetworkFaults(
             request_lost=chance(0.01),
             answer_lost=chance(0.02),
@@ -75,6 +86,8 @@ class Trouble:
             self._hand_overs,
             self._heat_wave,
             self._node_lost,
+            self._commit_unheard,
+            self._hand_over_unheard,
         )
         self._chosen = [fault for fault in every if random.random() < 0.5]
 
@@ -91,7 +104,7 @@ class Trouble:
         except Unavailable as error:
             self._tell(f"trouble had trouble: {error}")
 
-    def _victim(self) -> Any:
+    def _victim(self) -> Incarnation | None:
         names = sorted(name for name in self._cluster.incarnations if self._cluster.newest(name))
         return self._cluster.newest(self._random.choice(names)) if names else None
 
@@ -100,8 +113,10 @@ class Trouble:
             self._cluster.kill(one)
 
     async def _pause(self) -> None:
-        if (one := self._victim()) is None:
-            return
+        if (one := self._victim()) is not None:
+            await self._stop(one)
+
+    async def _stop(self, one: Incarnation) -> None:
         self._tell(f"{one.name}#{one.number} is stopped")
         one.line.awake.clear()
         await asyncio.sleep(self._random.uniform(0.05, 20.0))
@@ -124,12 +139,14 @@ class Trouble:
     async def _cut_from_callers(self) -> None:
         if (one := self._victim()) is None:
             return
-        self._tell(f"{one.name}#{one.number} is cut from its callers")
-        one.cut_off = True
+        callers = self._cluster.callers
+        some = self._random.choice((len(callers), len(callers), 1, 2))
+        one.cut_from = frozenset(self._random.sample(callers, some))
+        self._tell(f"{one.name}#{one.number} is cut from {some} of its callers")
         await asyncio.sleep(self._random.uniform(0.5, 20.0))
         if self._random.random() < 0.5:
             await self._cluster.take_over(one.name)
-        one.cut_off = False
+        one.cut_from = frozenset()
 
     async def _node_lost(self) -> None:
         """The cluster forgets a dedicated owner, which goes on where nobody looks."""
@@ -144,15 +161,23 @@ class Trouble:
             await self._cluster.take_over(one.name)
 
     async def _outage(self) -> None:
-        self._tell("the database is away")
-        self._database.faults.out = True
+        gone, name = self._database, "the database"
+        if self._random.random() < 0.3:
+            gone, name = self._payments, "the payment provider"
+        self._tell(f"{name} is away")
+        gone.faults.out = True
         await asyncio.sleep(self._random.uniform(0.1, 15.0))
-        self._database.faults.out = False
+        gone.faults.out = False
 
     async def _clock_jump(self) -> None:
-        if (one := self._victim()) is not None:
-            one.clock.off_s = self._random.uniform(-JUMP_S / 2, JUMP_S / 2)
-            self._tell(f"the clock of {one.name}#{one.number} is {one.clock.off_s:+.1f} s off")
+        """An owner's clock, or now and then the database's."""
+        clock, whose = self._clock, "the database"
+        if self._random.random() < 0.8:
+            if (one := self._victim()) is None:
+                return
+            clock, whose = one.clock, f"{one.name}#{one.number}"
+        clock.off_s = self._random.uniform(-JUMP_S / 2, JUMP_S / 2)
+        self._tell(f"the clock of {whose} is {clock.off_s:+.1f} s off")
 
     async def _hand_overs(self) -> None:
         """The same pair to and fro, by hand, while it is bought."""
@@ -162,6 +187,37 @@ class Trouble:
                 self._database.wished = [Wish(pair, place)]
                 await asyncio.sleep(self._random.uniform(2.0, 18.0))
         self._database.wished = []
+
+    async def _commit_unheard(self) -> None:
+        """The next owner to commit a turn ends, or stands still, before it hears of it."""
+
+        def strike(line: Line, turn: Turn) -> bool:
+            return self._strike(self._cluster.behind(line), "a turn")
+
+        self._database.ambush = strike
+
+    async def _hand_over_unheard(self) -> None:
+        """The same with a hand-over: it strikes who gives the pair, or who is to have it."""
+
+        def strike(line: Line, turn: Turn) -> bool:
+            if not turn.handed_to:
+                return False
+            to = next(iter(turn.handed_to.values()))
+            takes = self._cluster.newest(to) if self._random.random() < 0.3 else None
+            return self._strike(takes or self._cluster.behind(line), "a hand-over")
+
+        self._database.ambush = strike
+        await self._hand_overs()
+
+    def _strike(self, one: Incarnation | None, what: str) -> bool:
+        if one is None:
+            return False
+        self._tell(f"{what} was committed, and {one.name}#{one.number} is struck")
+        if self._random.random() < 0.5:
+            self._cluster.kill(one)
+        else:
+            self._spawn(self._carry_out(lambda: self._stop(one)))
+        return True
 
     async def _heat_wave(self) -> None:
         self.heat = {pair: self._random.choice((0.0, 500.0)) for pair in self._pairs[:8]}
@@ -174,10 +230,13 @@ class Trouble:
         self._chosen = []
         self.heat = {}
         self._database.wished = []
+        self._database.ambush = None
         self._database.faults = DatabaseFaults()
+        self._payments.faults = DatabaseFaults()
+        self._clock.off_s = 0.0
         self._cluster.faults = NetworkFaults()
         for lives in self._cluster.incarnations.values():
             for one in lives:
-                one.line.cut = one.cut_off = False
+                one.line.cut, one.cut_from = False, frozenset()
                 one.line.awake.set()
                 one.clock.off_s = 0.0

@@ -13,8 +13,11 @@ from typing import Any
 from unittest import mock
 
 from actors.hold_watch import HoldWatch
+from actors.recovery import Recovery
 from actors.stock_client import StockClient
 from actors.stock_owner import StockOwner
+from domain.orders import PendingOrder
+from domain.payments import ChargeState
 from domain.stock import Answer, Closed, Hold, Pair, Request, Reserve, ReserveStatus
 from domain.turn_log import TurnLog
 from domain.turns import Instruction, Turn, TurnDecision
@@ -293,6 +296,28 @@ def confirmed_without_its_holds() -> list[Patch]:
         return status
 
     return [(Tables, "confirm", careless)]
+
+
+@_mutant
+def unwound_without_asking_the_provider() -> list[Patch]:
+    """Recovery fails what stopped halfway, and somebody has paid for it."""
+
+    async def settle(self: Recovery, order: PendingOrder) -> None:
+        charge = ChargeState("voided", 0, order.currency)
+        await self._unwind(order, charge)  # pyright: ignore[reportPrivateUsage]
+
+    return [(Recovery, "_settle", settle)]
+
+
+@_mutant
+def swept_before_its_time() -> list[Patch]:
+    """The sweep gives back what is still being paid for."""
+    abandoned = Tables.abandoned
+
+    def hasty(self: Tables, orphaned_for_s: float, limit: int) -> list[tuple[bytes, bytes, bool]]:
+        return abandoned(self, 1.0, limit)
+
+    return [(Tables, "abandoned", hasty)]
 
 
 @_mutant

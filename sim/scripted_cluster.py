@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from actors.stock_owner import OwnerClocks, OwnerConfig, StockOwner
+from actors.wire import pack_answers, pack_requests, unpack_answers, unpack_requests
 from domain.owners import Homes
 from domain.ports import StaleEpoch, Unavailable
 from domain.stock import Answer, Request
@@ -21,8 +22,8 @@ LOST_S = 3_600.0  # what never comes; callers give up long before
 OWNER = OwnerConfig(
     publish_every_s=30.0,
     report_every_s=300.0,
-    tidy_every_s=20.0,
-    look_every_s=3.0,
+    tidy_every_s=30.0,
+    look_every_s=10.0,
     pairs_max=40,
     log=LogBounds(units_min=5, pairs_max=8, behind_max_s=10.0, forget_from=4),
 )
@@ -65,8 +66,8 @@ class Incarnation:
     line: Line
     clock: SkewedClock
     task: asyncio.Task[None] | None = None
-    cut_off: bool = False
-    """Callers do not reach it."""
+    cut_from: frozenset[str] = frozenset()
+    """The callers that do not reach it."""
 
     @property
     def alive(self) -> bool:
@@ -100,12 +101,14 @@ class Cluster:
     tell: Callable[[str], None]
     broke: Callable[[str], None]
     """Told when an owner ends for a reason that is none."""
+    sleep: Callable[[float], Awaitable[None]]
     faults: NetworkFaults = field(default_factory=NetworkFaults)
     incarnations: dict[str, list[Incarnation]] = field(default_factory=dict)
     wanted: dict[str, None] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _restarting: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     doubles: set[asyncio.Task[None]] = field(default_factory=set)
+    callers: list[str] = field(default_factory=list[str])
 
     async def running(self) -> set[str]:
         return set(self.wanted)
@@ -126,17 +129,25 @@ class Cluster:
             self.kill(newest)
 
     async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
-        await asyncio.sleep(0.002)
+        await self.sleep(0.002)
         answers: list[bool | None] = []
         for name in owners:
             one = self.newest(name)
-            answers.append(None if one is None else one.line.awake.is_set() and not one.cut_off)
+            answers.append(None if one is None else self._reached(one))
         return answers
+
+    def _reached(self, one: Incarnation) -> bool:
+        return one.line.awake.is_set() and len(one.cut_from) < len(self.callers)
 
     def newest(self, owner: str) -> Incarnation | None:
         """The incarnation that the cluster knows of."""
         living = [one for one in self.incarnations.get(owner, ()) if one.alive]
         return living[-1] if living else None
+
+    def behind(self, line: Line) -> Incarnation | None:
+        """The living incarnation whose way to the database it is."""
+        everyone = (one for lives in self.incarnations.values() for one in lives)
+        return next((one for one in everyone if one.line is line and one.alive), None)
 
     def kill(self, one: Incarnation, *, restart: bool = True) -> None:
         """kill -9."""
@@ -157,7 +168,7 @@ class Cluster:
 
         async def restart() -> None:
             while name in self.wanted and self.newest(name) is None:
-                await asyncio.sleep(self.random.uniform(*RESTART_S))
+                await self.sleep(self.random.uniform(*RESTART_S))
                 if name in self.wanted and self.newest(name) is None:
                     await self._spawn(name)
 
@@ -204,60 +215,66 @@ class Cluster:
 
 
 class ScriptedTransport:
-    """OwnerTransport of one caller process."""
+    """OwnerTransport of one caller process: packed as on the wire, and no connection to lose."""
 
     def __init__(self, cluster: Cluster, caller: str) -> None:
         self._cluster = cluster
         self._caller = caller
+        cluster.callers.append(caller)
 
     async def call(self, owner: str, requests: list[Request]) -> list[Answer]:
         cluster, random, faults = self._cluster, self._cluster.random, self._cluster.faults
         one = self._route(owner)
+        packed = pack_requests(requests)
         await self._travel()
         if random.random() < faults.request_lost:
-            await asyncio.sleep(LOST_S)
+            await cluster.sleep(LOST_S)
         if random.random() < faults.doubled:
-            task = asyncio.get_running_loop().create_task(self._again(one, list(requests)))
+            task = asyncio.get_running_loop().create_task(self._again(one, packed))
             cluster.doubles.add(task)
             task.add_done_callback(cluster.doubles.discard)
-        answers = await self._at(one, requests)
+        answers = await self._at(one, packed)
         await self._travel()
         if random.random() < faults.answer_lost:
             if random.random() < 0.5:
                 raise Unavailable(f"the connection to {owner} was lost")
-            await asyncio.sleep(LOST_S)
-        return answers
+            await cluster.sleep(LOST_S)
+        return unpack_answers(answers)
 
     def _route(self, owner: str) -> Incarnation:
         cluster = self._cluster
-        living = [one for one in cluster.incarnations.get(owner, ()) if one.alive]
+        lives = cluster.incarnations.get(owner, ())
+        living = [one for one in lives if one.task is not None and not one.task.done()]
         if not living:
             raise Unavailable(f"owner {owner} is not there")
         if len(living) > 1 and cluster.random.random() < cluster.faults.stale_route:
             return living[0]
         return living[-1]
 
-    async def _at(self, one: Incarnation, requests: list[Request]) -> list[Answer]:
-        if one.cut_off:
-            await asyncio.sleep(LOST_S)
-        await one.line.awake.wait()
+    async def _at(self, one: Incarnation, packed: bytes) -> bytes:
+        if self._caller in one.cut_from:
+            await self._cluster.sleep(LOST_S)
+        if not one.line.awake.is_set():
+            await one.line.awake.wait()
         if not one.alive:
             raise Unavailable(f"{one.name} has died")
-        answers = await one.owner.call(requests, self._caller)
-        await one.line.awake.wait()
-        if one.cut_off:
-            await asyncio.sleep(LOST_S)
-        return answers
+        answers = await one.owner.call(unpack_requests(packed), self._caller)
+        if not one.line.awake.is_set():
+            await one.line.awake.wait()
+        if self._caller in one.cut_from:
+            await self._cluster.sleep(LOST_S)
+        return pack_answers(answers)
 
-    async def _again(self, one: Incarnation, requests: list[Request]) -> None:
-        await asyncio.sleep(self._cluster.random.uniform(0.0, 20.0))
+    async def _again(self, one: Incarnation, packed: bytes) -> None:
+        await self._cluster.sleep(self._cluster.random.uniform(0.0, 20.0))
         try:
             async with asyncio.timeout(10.0):
-                await self._at(one, requests)
+                await self._at(one, packed)
         except (Unavailable, TimeoutError):
             return
 
-    async def _travel(self) -> None:
+    def _travel(self) -> Awaitable[None]:
         random = self._cluster.random
-        late = random.random() < self._cluster.faults.late
-        await asyncio.sleep(random.uniform(0.1, 3.0) if late else random.uniform(0.0001, 0.001))
+        if random.random() < self._cluster.faults.late:
+            return self._cluster.sleep(random.uniform(0.1, 3.0))
+        return self._cluster.sleep(0.0001 + 0.0009 * random.random())

@@ -8,10 +8,10 @@ given up, an outage, and a cut between one process and the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from domain.placement import Wish
 from domain.ports import Unavailable
@@ -21,6 +21,8 @@ from sim.engine_tables import Tables
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
+CHANGES = {"raise_epoch", "checkpoint", "reclaim", "write_turn", "record", "confirm", "fail"}
+CHANGES |= {"authorize", "captured", "voided", "refunded"}
 
 
 @dataclass(slots=True)
@@ -53,25 +55,37 @@ class Line:
 class ScriptedDatabase:
     """What all processes share: the rows, and the chances of the day."""
 
-    def __init__(self, tables: Tables, random: Random, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        random: Random,
+        tell: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.tables = tables
         self.faults = DatabaseFaults()
         self.generations: list[tuple[int, str, int]] = []
         """(length of the write log, owner, epoch) at the beginning of each generation."""
         self.wished: list[Wish] = []
+        self.ambush: Callable[[Line, Turn], bool] | None = None
+        """Shown each turn between its commit and the answer, until it says that it has struck."""
         self._random = random
         self._tell = tell
+        self._sleep = sleep
         self._late: set[asyncio.Task[None]] = set()
 
     async def trip(self, line: Line, name: str, work: Callable[[], T]) -> T:
         """One transaction of one process. Raises Unavailable, and whatever `work` raises."""
         random, faults = self._random, self.faults
-        await asyncio.sleep(0.0002 + 0.001 * random.random())
-        await line.awake.wait()
+        there_s, back_s = self._ways(name)
+        if there_s:
+            await self._sleep(there_s)
+        if not line.awake.is_set():
+            await line.awake.wait()
         if random.random() < faults.slow:
-            await asyncio.sleep(random.uniform(0.2, 3.0))
+            await self._sleep(random.uniform(0.2, 3.0))
         if line.cut or faults.out:
-            await asyncio.sleep(random.choice((0.001, 1.0, TIMEOUT_S)))
+            await self._sleep(random.choice((0.001, 1.0, TIMEOUT_S)))
             raise Unavailable(f"{name}: no way to the database")
         luck = random.random()
         if luck < faults.refused:
@@ -88,12 +102,28 @@ class ScriptedDatabase:
         if 0 <= luck < faults.answer_lost:
             self._tell(f"{name} was done, its answer is lost")
             raise Unavailable(f"{name}: the answer is lost")
-        await asyncio.sleep(0.0002 + 0.001 * random.random())
-        await line.awake.wait()
+        if back_s:
+            await self._sleep(back_s)
+        if not line.awake.is_set():
+            await line.awake.wait()
         return result
 
+    def _ways(self, name: str) -> tuple[float, float]:
+        """Seconds there and back. For who only looks, one of both: what happens to others
+        meanwhile comes before the look or after it."""
+        random = self._random
+        seconds = 0.0002 + 0.001 * random.random()
+        if name in CHANGES:
+            return seconds, 0.0002 + 0.001 * random.random()
+        return (seconds, 0.0) if random.random() < 0.5 else (0.0, seconds)
+
+    def committed(self, line: Line, turn: Turn) -> None:
+        """A turn of the process behind `line` is in the tables, and nobody has heard of it."""
+        if self.ambush is not None and self.ambush(line, turn):
+            self.ambush = None
+
     async def _later(self, work: Callable[[], T]) -> None:
-        await asyncio.sleep(self._random.uniform(0.01, 5.0))
+        await self._sleep(self._random.uniform(0.01, 5.0))
         try:
             work()
         except Exception as error:
@@ -132,7 +162,12 @@ class DatabaseOfProcess:
         return await self._trip("load", lambda: self._tables.load(inventory_ids))
 
     async def write_turn(self, turn: Turn) -> list[Closed]:
-        return await self._trip("write_turn", lambda: self._tables.turn(turn))
+        def write() -> list[Closed]:
+            closed = self._tables.turn(turn)
+            self._database.committed(self.line, turn)
+            return closed
+
+        return await self._trip("write_turn", write)
 
     async def find(self, reservation_ids: Sequence[bytes]) -> dict[bytes, Known]:
         return await self._trip("find", lambda: self._tables.find(reservation_ids))
@@ -180,5 +215,5 @@ class DatabaseOfProcess:
         """A pending order, or whose the key is."""
         return await self._trip("record", lambda: self._tables.record(order_id, key, body, units))
 
-    async def _trip(self, name: str, work: Callable[[], T]) -> T:
-        return await self._database.trip(self.line, name, work)
+    def _trip(self, name: str, work: Callable[[], T]) -> Coroutine[Any, Any, T]:
+        return self._database.trip(self.line, name, work)

@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 
 from sim.engine_auditor import Violation
-from sim.engine_world import Event, Facts, Outcome, simulate
+from sim.engine_story import Event, Heard
+from sim.engine_world import Facts, Outcome, simulate
 from sim.mutants import MUTANTS, mutated
 
 STORY_LINES_MAX = 40
@@ -72,7 +73,7 @@ def story_of(outcome: Outcome) -> tuple[str, ...]:
     return tuple(lines[:STORY_LINES_MAX])
 
 
-def _line(event: Event) -> str:
+def _line(event: Event | Heard) -> str:
     return f"  {event.at:10.3f} s  {event.text}"
 
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from sim.engine_world import simulate
 from sim.mutants import MUTANTS
 from sim.simulate import Job, play, run_many, try_mutant
 
@@ -49,6 +50,32 @@ def test_a_seed_replays_exactly_in_another_process() -> None:
 def test_every_mutant_is_caught(name: str) -> None:
     result = try_mutant(name)
     assert result.caught_by is not None, result.about
+
+
+def test_every_kind_of_trouble_comes() -> None:
+    document = run_many(seed=1, seeds=12, hours=0.1, workers=1)
+    assert document["ok"]
+    assert set(document["faults"]) == {
+        "clock_jump",
+        "commit_unheard",
+        "crash",
+        "cut_from_callers",
+        "cut_from_database",
+        "hand_over_unheard",
+        "hand_overs",
+        "heat_wave",
+        "node_lost",
+        "outage",
+        "pause",
+        "succession",
+    }
+
+
+def test_owners_are_struck_between_commit_and_answer() -> None:
+    outcomes = [simulate(seed, 0.1) for seed in range(1, 6)]
+    told = [event.text for outcome in outcomes for event in outcome.events]
+    assert any(text.startswith("a turn was committed, and") for text in told)
+    assert any(text.startswith("a hand-over was committed, and") for text in told)
 
 
 def test_a_failure_is_told_as_a_story() -> None:
