@@ -19,7 +19,7 @@ from actors.stock_client import StockClient
 from domain.orders import PendingOrder, confirmed_event
 from domain.payments import ChargeState
 from domain.ports import OrderBook, PaymentProvider, StockSweep
-from domain.stock import Release, ReleaseStatus
+from domain.stock import Load, PairStatus, Release, ReleaseStatus, Request
 
 _log = structlog.get_logger(__name__)
 INTERRUPTED = {
@@ -77,14 +77,29 @@ class Recovery:
         return len(stalled)
 
     async def release_abandoned(self) -> int:
-        """Give back reservations whose time is over or whose order is gone; how many."""
+        """Give back reservations whose time is over or whose order is gone; how many.
+
+        Of those whose time is over the owner is only made to look: it lets them expire by its own
+        clock, unless they have been extended since they were found.
+        """
         found = await self._sweep.abandoned(
             orphaned_for_s=self._config.orphaned_after_s, limit=self._config.batch_max
         )
         if not found:
             return 0
-        answers = await self._stock.release([Release(one, pair) for one, pair, _ in found])
-        released = sum(answer.status == ReleaseStatus.RELEASED for answer in answers)
+        late = [pair for _, pair, overdue in found if overdue]
+        orphans = [Release(one, pair) for one, pair, overdue in found if not overdue]
+        asked: list[Request] = [*orphans, *(Load(pair) for pair in dict.fromkeys(late))]
+        answers = await self._stock.ask(asked)
+        released = sum(
+            answer.status == ReleaseStatus.RELEASED for answer in answers[: len(orphans)]
+        )
+        looked_at = {
+            request.inventory_id
+            for request, answer in zip(asked, answers, strict=True)
+            if type(request) is Load and answer.status == PairStatus.DONE
+        }
+        released += sum(pair in looked_at for pair in late)
         self.released_total += released
         return released
 

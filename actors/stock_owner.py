@@ -206,7 +206,7 @@ class StockOwner:
 
     async def _decide_and_write(self, requests: list[Request]) -> list[Answer]:
         await self._be_sure()
-        self._forget([one.inventory_id for one in requests if type(one) is Load])
+        self._lose([one.inventory_id for one in requests if type(one) is Load])
         known: dict[bytes, Known | None] = {}
         for _ in range(_ATTEMPTS_PER_TURN):
             now = self._clocks.unix()

@@ -15,7 +15,7 @@ from uuid import UUID
 from actors.stock_client import StockClient
 from domain.orders import OutboxEvent, PendingOrder
 from domain.payments import ChargeRequest, ChargeState, ChargeStatus
-from domain.stock import Answer, Release, Request
+from domain.stock import Answer, Request
 from sim.scripted_database import Line, ScriptedDatabase
 
 CURRENCY = "USD"
@@ -124,10 +124,10 @@ class ScriptedOrders:
 
 
 class OverheardClient(StockClient):
-    """A client whose releases take a way of their own, on which the auditor is told of them."""
+    """A client whose requests take a way of their own, on which the auditor is told of them."""
 
-    def __init__(self, release: Callable[[list[Request]], Awaitable[list[Answer]]]) -> None:
-        self._overheard = release
+    def __init__(self, ask: Callable[[list[Request]], Awaitable[list[Answer]]]) -> None:
+        self._overheard = ask
 
-    async def release(self, requests: Sequence[Release]) -> list[Answer]:
+    async def ask(self, requests: Sequence[Request]) -> list[Answer]:
         return await self._overheard(list(requests))

@@ -25,7 +25,7 @@ OWNER = OwnerConfig(
     tidy_every_s=30.0,
     look_every_s=10.0,
     pairs_max=40,
-    log=LogBounds(units_min=5, pairs_max=8, behind_max_s=10.0, forget_from=4),
+    log=LogBounds(units_min=5, pairs_max=8, behind_max_s=40.0, forget_from=4),
 )
 
 

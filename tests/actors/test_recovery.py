@@ -9,6 +9,7 @@ from actors.stock_client import LocalTransport
 from domain.orders import OrderDraft
 from domain.payments import ChargeRequest, ChargeState
 from domain.ports import Unavailable
+from domain.stock import Extend, ExtendStatus
 from tests.actors.memory import Fault, MemoryProvider
 from tests.actors.owners import an_owner, new_id, reserve, running
 from tests.actors.shops import STALLED_AFTER_S, MemoryShop, an_order
@@ -203,7 +204,27 @@ async def test_overdue_holds_of_a_pair_nobody_asks_for_are_given_back(shop: Memo
     parts = shop.wire(transport=LocalTransport({"pool-0": owner}))
     async with running(owner):
         assert await parts.recovery.release_abandoned() == 1
+        await owner.call([])
     assert shop.left(pair) == 5
+
+
+async def test_what_was_extended_since_it_was_found_overdue_is_kept(shop: MemoryShop) -> None:
+    pair = shop.pair(5)
+    async with shop.open() as parts:
+        held = reserve(pair, 2)
+        await shop.owner.call([held])
+        shop.clock.advance(599)
+        [extended] = await shop.owner.call([Extend(new_id(), held.reservation_id, pair, 600.0)])
+        assert extended.status == ExtendStatus.EXTENDED
+        shop.clock.advance(2)
+
+        async def found_before(**_: object) -> list[tuple[bytes, bytes, bool]]:
+            return [(held.reservation_id, pair, True)]
+
+        shop.journal.abandoned = found_before  # type: ignore[method-assign]
+        await parts.recovery.release_abandoned()
+        await shop.owner.call([])
+    assert shop.left(pair) == 3
 
 
 async def test_a_refused_order_needs_no_recovery(shop: MemoryShop) -> None:
