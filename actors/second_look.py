@@ -36,12 +36,15 @@ async def look_again(
     written (None) the fence is asked as well: a stale owner may not even say no (P5). Raises
     StaleEpoch, and Unavailable.
     """
-    unclear = [
-        (position, request.reservation_id)
-        for position, request in enumerate(requests)
-        if isinstance(request, Reserve | Release | Extend)
-        and _is_unclear(request, answers[position].status, closed or ())
-    ]
+    unclear: list[tuple[int, bytes]] = []
+    for position, request in enumerate(requests):
+        kind, status = type(request), answers[position].status
+        if kind is Reserve and status == ReserveStatus.HELD:
+            continue  # most of them
+        if isinstance(request, Reserve | Release | Extend) and _is_unclear(
+            request, status, closed or ()
+        ):
+            unclear.append((position, request.reservation_id))
     if not requests or (closed is not None and not unclear):
         return answers
     ids = [reservation_id for _, reservation_id in unclear]

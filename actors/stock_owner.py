@@ -123,6 +123,7 @@ class StockOwner:
         self._unpublished: dict[bytes, None] = {}
         self._changed = asyncio.Event()
         self._log = TurnLog(self._config.log)
+        self._limits_known = False  # whether a pair with a limit per customer was ever loaded
         self._unsure = False  # whether the last turn was written
         self.metrics = OwnerMetrics(clocks.monotonic)
 
@@ -284,6 +285,8 @@ class StockOwner:
 
     def _limited(self, requests: list[Request]) -> list[CustomerOfVariant]:
         """The customers of this turn whose units count, each once."""
+        if not self._limits_known:
+            return []
         found: dict[CustomerOfVariant, None] = {}
         for request in requests:
             pair = self._pairs.get(request.inventory_id)
@@ -377,6 +380,7 @@ class StockOwner:
 
     def _take_in(self, pair: Pair) -> None:
         self._log.take_in(pair)
+        self._limits_known = self._limits_known or bool(pair.policy.customer_max)
         self._pairs[pair.inventory_id] = pair
         self._unpublished[pair.inventory_id] = None
         for reservation_id, hold in pair.holds.items():

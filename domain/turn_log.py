@@ -7,6 +7,7 @@ entries beyond it give the pair; this is their sum. Pure: times come in.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -61,7 +62,8 @@ class TurnLog:
 
     def __init__(self, bounds: LogBounds) -> None:
         self._bounds = bounds
-        self._behind: dict[bytes, _Behind] = {}
+        # Not a dict: the way to its first entry leads past all that were taken out before.
+        self._behind: OrderedDict[bytes, _Behind] = OrderedDict()
         self._seen = 0
         self._forgotten = 0
         self.last_turn = 0

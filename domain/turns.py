@@ -269,18 +269,18 @@ class TurnDecision:
             known = self._known[reservation_id]
             status = known.first_answer(request) if known else ReserveStatus.CONFLICT
             return Answer(status, pair.sellable)
-        fresh = reservation_id not in pair.holds
         limit = pair.policy.customer_max
         customer: CustomerOfVariant | None = None
-        if limit and fresh and request.in_bounds:
+        if limit and reservation_id not in pair.holds and request.in_bounds:
             if request.customer_id == NOBODY:
                 return Answer(ReserveStatus.INVALID, pair.sellable)
             customer = (pair.variant_id, request.customer_id)
             left = max(0, limit - self._units.get(customer, 0))
             if request.quantity > left:
                 return Answer(ReserveStatus.OVER_LIMIT, left)
+        held_before = len(pair.holds)
         status = pair.reserve(request, self._now)
-        if fresh and (status is _HELD or status is _BACKORDERED):
+        if len(pair.holds) > held_before:
             self._write_reservation(request, status, customer, limit)
         return _new_tuple(Answer, (status, pair.sellable))
 
