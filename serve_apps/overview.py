@@ -21,7 +21,7 @@ HOT_PAIRS_SHOWN = 10
 _PAIRS = """
     SELECT i.inventory_id, v.sku, p.product_id, p.name, w.code AS warehouse,
            i.quantity AS available, i.reserved
-    FROM inventory i JOIN product_variants v USING (variant_id)
+    FROM stock_now i JOIN product_variants v USING (variant_id)
     JOIN products p ON p.product_id = i.product_id JOIN warehouses w USING (warehouse_id)
     WHERE i.inventory_id = ANY ($1::uuid[])
 """

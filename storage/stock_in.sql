@@ -76,7 +76,7 @@ SET supplier_id = excluded.supplier_id, reorder_point = excluded.reorder_point,
 -- name: due_for_reorder
 -- One open order per pair: what is on order is not ordered again.
 SELECT r.inventory_id, r.supplier_id, r.reorder_quantity
-FROM reorder_rules r JOIN inventory i USING (inventory_id)
+FROM reorder_rules r JOIN stock_now i USING (inventory_id)
 WHERE i.quantity - i.backordered <= r.reorder_point
   AND NOT EXISTS (SELECT FROM purchase_orders p
                   WHERE p.inventory_id = r.inventory_id AND p.status = 'open')

@@ -52,7 +52,7 @@ SELECT i.inventory_id, v.sku, w.code AS warehouse, i.product_id, p.name AS produ
        coalesce(r.safety_stock, 0) AS safety_stock, coalesce(s.backorder, 'deny') AS backorder,
        coalesce(s.backorder_max, 0) AS backorder_max, s.ships_from,
        coalesce(s.customer_max, 0) AS customer_max, i.version, i.owner_name, i.updated_at
-FROM inventory i
+FROM stock_now i
 JOIN product_variants v USING (variant_id) JOIN warehouses w USING (warehouse_id)
 JOIN products p ON p.product_id = i.product_id
 LEFT JOIN stock_policies s USING (variant_id) LEFT JOIN pair_rules r USING (inventory_id)

@@ -25,7 +25,7 @@ _LEFT = """
     SELECT i.quantity AS available, coalesce(sum(r.quantity) FILTER (
                WHERE r.status IN ('allocated', 'shipped')), 0)::int AS allocated,
            coalesce(sum(r.quantity) FILTER (WHERE r.status = 'active'), 0)::int AS held
-    FROM inventory i LEFT JOIN inventory_reservations r USING (inventory_id)
+    FROM stock_now i LEFT JOIN inventory_reservations r USING (inventory_id)
     WHERE i.inventory_id = $1 GROUP BY i.quantity
 """
 _OPEN = """

@@ -175,7 +175,7 @@ class Shop:
         """(available, reserved or allocated) over all warehouses."""
         row = await self.pool.fetchrow(
             "SELECT sum(i.quantity)::int AS available, sum(i.reserved)::int AS reserved"
-            " FROM inventory i JOIN product_variants v USING (variant_id) WHERE v.sku = $1",
+            " FROM stock_now i JOIN product_variants v USING (variant_id) WHERE v.sku = $1",
             sku,
         )
         assert row is not None
@@ -186,8 +186,8 @@ class Shop:
         row = await self.pool.fetchrow(
             "SELECT (SELECT count(*) FROM orders) AS orders,"
             " (SELECT count(*) FROM inventory_reservations) AS reservations,"
-            " (SELECT sum(reserved) FROM inventory)::int AS reserved,"
-            " (SELECT sum(quantity) FROM inventory)::int AS available,"
+            " (SELECT sum(reserved) FROM stock_now)::int AS reserved,"
+            " (SELECT sum(quantity) FROM stock_now)::int AS available,"
             " (SELECT count(*) FROM payments) AS payments,"
             " (SELECT count(*) FROM simulated_provider.charges) AS charges,"
             " (SELECT count(*) FROM outbox) AS events"
