@@ -144,7 +144,9 @@ class StockOwner:
 
     async def start(self) -> None:
         """Begin a new generation: from here on, older incarnations cannot write (P5)."""
-        self.epoch = await self._journal.raise_epoch(self.name, self._node, self._pid)
+        self.epoch = await self._journal.raise_epoch(
+            self.name, self._node, self._pid, pool_size=len(self._homes.owners)
+        )
         self._unsure = True  # what its predecessor logged is not in the rows yet
         _log.info("owner_started", owner=self.name, epoch=self.epoch)
 

@@ -50,6 +50,13 @@ MEMORY_FROM = 10_000
 """Pairs from which on what they take shows beside what the process takes anyway."""
 OWNER = pool_names(1)
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
+# What one size has sold must not be loaded with the next: holds are memory, too.
+_GIVE_BACK = (
+    "TRUNCATE inventory_reservations",
+    "TRUNCATE stock_log",
+    "UPDATE inventory SET quantity = quantity + reserved, reserved = 0 WHERE reserved > 0",
+)
+_GIVE_BACK_TIMEOUT_S = 300.0
 _LOADS_AT_ONCE = 1_000
 _LOAD_TIMEOUT_S = 60.0
 _SETTLE_EVERY_S = 0.5
@@ -140,6 +147,8 @@ async def _measure_size(
 ) -> None:
     """An owner that may keep `kept` pairs, over `size` of them, from its start to its end."""
     name = f"{size:,} pairs" + (f", {kept:,} kept" if kept < size else "")
+    for statement in _GIVE_BACK:
+        await parts.pool.execute(statement, timeout=_GIVE_BACK_TIMEOUT_S)
     await asyncio.to_thread(start_pool, settings, 1, OwnerConfig(pairs_max=kept))
     touched = await _touch(settings, parts, size)
     if size >= MEMORY_FROM:

@@ -44,8 +44,15 @@ class DuplicateReservation(Exception):  # noqa: N818
 class StockJournal(Protocol):
     """Where owners write through to. Every method raises Unavailable when it cannot be reached."""
 
-    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
-        """Begin a new generation of `owner`; from now on older ones cannot write."""
+    async def raise_epoch(
+        self, owner: str, node: str, pid: int, *, pool_size: int | None = None
+    ) -> int:
+        """Begin a new generation of `owner`; from now on older ones cannot write.
+
+        `pool_size` is how many owners share the pairs, as this one knows it. Another size than
+        before means other homes: then no generation of any owner that there is can write, and
+        all rows are up to date.
+        """
         ...
 
     async def checkpoint(self, owner: str, epoch: int) -> int:

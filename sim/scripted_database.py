@@ -138,7 +138,9 @@ class DatabaseOfProcess:
         self._tables = database.tables
         self.line = line
 
-    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
+    async def raise_epoch(
+        self, owner: str, node: str, pid: int, *, pool_size: int | None = None
+    ) -> int:
         return await self._trip("raise_epoch", lambda: self._generation(owner))
 
     def _generation(self, owner: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
+import structlog
 from asyncpg.pgproto import pgproto
 
 from domain.ports import (
@@ -23,6 +24,7 @@ from storage.left_open import passing
 from storage.sql import load
 
 _SQL = load("stock_journal")
+_log = structlog.get_logger(__name__)
 _STALE_EPOCH = "DB001"
 _VERSION_CONFLICT = "DB002"
 _LIMIT_PASSED = "DB003"
@@ -65,9 +67,14 @@ class PostgresStockJournal:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
+    async def raise_epoch(
+        self, owner: str, node: str, pid: int, *, pool_size: int | None = None
+    ) -> int:
         async def raised(connection: Any) -> int:
-            return await connection.fetchval(_SQL["raise_epoch"], owner, node, pid)
+            async with connection.transaction():
+                if pool_size and await connection.fetchval(_SQL["pool_is"], pool_size):
+                    _log.warning("stock_pool_changed", size=pool_size, by=owner)
+                return await connection.fetchval(_SQL["raise_epoch"], owner, node, pid)
 
         return await reach(lambda: passing(self._pool, raised))
 

@@ -1,3 +1,6 @@
+-- name: pool_is
+SELECT stock_pool_is($1)
+
 -- name: raise_epoch
 WITH raised AS (
     INSERT INTO stock_owners (owner_name, epoch, node, pid) VALUES ($1, 1, $2, $3)

@@ -345,3 +345,31 @@ BEGIN
     END IF;
 END
 $$;
+
+-- How many owners the pool has, and so where each pair is at home. A row says nothing of what another
+-- owner has logged of it, so owners of two layouts must never be alive together: who begins with
+-- another size ends every generation there is, and brings all rows up to date (P5).
+CREATE TABLE stock_pool (
+    one    boolean PRIMARY KEY DEFAULT true CHECK (one),
+    size   int NOT NULL CHECK (size > 0),
+    since  timestamptz NOT NULL DEFAULT now()
+);
+
+-- True if the size has changed by it.
+CREATE FUNCTION stock_pool_is(p_size int) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    known int;
+BEGIN
+    INSERT INTO stock_pool (size) VALUES (p_size) ON CONFLICT (one) DO NOTHING;
+    SELECT size INTO known FROM stock_pool FOR UPDATE;
+    IF known = p_size THEN
+        RETURN false;
+    END IF;
+    UPDATE stock_turns SET retired = true WHERE NOT retired;
+    PERFORM stock_log_into_rows(l.owner_name, l.last_turn + 1)
+    FROM (SELECT owner_name, max(last_turn) AS last_turn FROM stock_turns GROUP BY owner_name) l
+    WHERE EXISTS (SELECT FROM stock_log g WHERE g.owner_name = l.owner_name);
+    UPDATE stock_pool SET size = p_size, since = now();
+    RETURN true;
+END
+$$;

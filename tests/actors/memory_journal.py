@@ -75,7 +75,9 @@ class MemoryJournal:
         self.is_pending: Callable[[bytes], bool] = lambda _: False
         self._unix = unix
 
-    async def raise_epoch(self, owner: str, node: str, pid: int) -> int:
+    async def raise_epoch(
+        self, owner: str, node: str, pid: int, *, pool_size: int | None = None
+    ) -> int:
         self.epochs[owner] = self.epochs.get(owner, 0) + 1
         return self.faults.do("raise_epoch", lambda: self.epochs[owner])
 
