@@ -312,7 +312,9 @@ class StockOwner:
             zip(turn.expires_at, turn.reservation_ids, turn.reserved_pairs, strict=True), now
         )
         for reservation_id, inventory_id, quantity, backordered in closed:
-            pair = pairs[inventory_id]
+            pair = pairs.get(inventory_id)
+            if pair is None:
+                continue  # released under another pair's name: the rows know
             pair.holds.pop(reservation_id, None)
             if backordered:
                 pair.stop_waiting(reservation_id)

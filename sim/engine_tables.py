@@ -178,6 +178,8 @@ class Tables:
         for inventory_id, rows in self.active.items():
             for reservation_id, row in rows.items():
                 overdue = row.expires_at <= now
+                if overdue and row.expires_at > now - 1.0:
+                    continue  # its owner's, for now
                 if not overdue:
                     if row.created_at > now - orphaned_for_s:
                         continue

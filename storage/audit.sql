@@ -257,7 +257,8 @@ SELECT format('pair %s has reservations, but its version is %s: no owner''s turn
  ORDER BY violation LIMIT $1
 
 -- name: p5_log
--- The log has nothing but turns that their owner wrote, and only of pairs that there are.
+-- The log has nothing but turns that their owner wrote, of pairs that there are, and beyond a row
+-- nothing by another owner than the one that has the pair.
 WITH owners AS (
     SELECT owner_name, max(last_turn) AS last_turn FROM stock_turns GROUP BY owner_name
 )
@@ -267,7 +268,9 @@ SELECT format('turn %s in the log of owner %s, whose last turn was %s, took from
   FROM stock_log g LEFT JOIN owners o USING (owner_name)
  WHERE o.last_turn IS NULL OR g.turn > o.last_turn
     OR EXISTS (SELECT FROM unnest(g.pair_ids) AS one (id)
-                WHERE NOT EXISTS (SELECT FROM inventory i WHERE i.inventory_id = one.id))
+                 LEFT JOIN inventory i ON i.inventory_id = one.id
+                WHERE i.inventory_id IS NULL
+                   OR i.logged_to < g.turn AND i.owner_name NOT IN ('', g.owner_name))
  ORDER BY violation LIMIT $1
 
 -- name: p5_handed_over

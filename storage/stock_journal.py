@@ -72,6 +72,7 @@ class PostgresStockJournal:
     ) -> int:
         async def raised(connection: Any) -> int:
             async with connection.transaction():
+                await connection.execute(_SQL["lock_owner"], owner)
                 if pool_size and await connection.fetchval(_SQL["pool_is"], pool_size):
                     _log.warning("stock_pool_changed", size=pool_size, by=owner)
                 return await connection.fetchval(_SQL["raise_epoch"], owner, node, pid)
@@ -146,6 +147,7 @@ class PostgresStockJournal:
     async def reclaim(self, owner: str) -> list[bytes]:
         async def both(connection: Any) -> list[asyncpg.Record]:
             async with connection.transaction():
+                await connection.execute(_SQL["lock_owner"], owner)
                 await connection.execute(_SQL["reclaim"], owner)
                 await connection.execute(_SQL["log_of_reclaimed"], owner)
                 return await connection.fetch(_SQL["take_home"], owner)

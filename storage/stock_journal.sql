@@ -1,3 +1,8 @@
+-- name: lock_owner
+-- A statement of its own, before those that begin or end a generation: they must see each other's
+-- rows, and what a statement sees is settled when it begins, not when it has got its locks.
+SELECT pg_advisory_xact_lock(hashtextextended('stock_owners ' || $1, 0))
+
 -- name: pool_is
 SELECT stock_pool_is($1)
 
@@ -126,7 +131,9 @@ SELECT r.reservation_id, r.inventory_id, r.expires_at <= now() AS overdue
 FROM inventory_reservations r
 LEFT JOIN orders o ON o.order_id = r.order_id
 WHERE r.status = 'active'
-  AND (r.expires_at <= now()
-       OR (r.created_at <= now() - make_interval(secs => $1) AND o.status IS DISTINCT FROM 'pending'))
+  -- What has just run out is its owner's: having it look costs the pair's whole state.
+  AND (r.expires_at <= now() - interval '1 second'
+       OR (r.expires_at > now() AND r.created_at <= now() - make_interval(secs => $1)
+           AND o.status IS DISTINCT FROM 'pending'))
 ORDER BY r.expires_at
 LIMIT $2

@@ -361,6 +361,11 @@ DECLARE
     known int;
 BEGIN
     INSERT INTO stock_pool (size) VALUES (p_size) ON CONFLICT (one) DO NOTHING;
+    -- Who agrees waits for nobody but who is changing it.
+    PERFORM FROM stock_pool WHERE size = p_size FOR SHARE;
+    IF FOUND THEN
+        RETURN false;
+    END IF;
     SELECT size INTO known FROM stock_pool FOR UPDATE;
     IF known = p_size THEN
         RETURN false;

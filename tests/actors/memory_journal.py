@@ -332,8 +332,12 @@ class MemoryJournal:
             for reservation_id, one in self.reservations.items()
             if one.status == "active"
             and (
-                one.expires_at <= now
-                or (one.created_at <= now - orphaned_for_s and not self.is_pending(one.order_id))
+                one.expires_at <= now - 1.0
+                or (
+                    one.expires_at > now
+                    and one.created_at <= now - orphaned_for_s
+                    and not self.is_pending(one.order_id)
+                )
             )
         ]
         return self.faults.do("abandoned", lambda: found[:limit])

@@ -56,6 +56,15 @@ async def add_pair(
     return pair.bytes
 
 
+async def now_of(pool: asyncpg.Pool, pair: bytes) -> tuple[int, int]:
+    """(available, reserved) of a pair: its row, and what the log has beyond it."""
+    row = await pool.fetchrow(
+        "SELECT quantity, reserved FROM stock_now WHERE inventory_id = $1", uuid.UUID(bytes=pair)
+    )
+    assert row is not None
+    return row["quantity"], row["reserved"]
+
+
 async def stock_of(pool: asyncpg.Pool, inventory_id: bytes) -> tuple[int, int]:
     """(quantity, reserved) of a pair's row."""
     row = await pool.fetchrow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import asyncio
 
 import asyncpg
 import pytest
@@ -10,25 +10,23 @@ import pytest
 from actors.stock_owner import StockOwner
 from domain.owners import Homes, owner_number, pool_names
 from domain.ports import StaleEpoch, Unavailable
-from domain.stock import Closed, HandOver, PairStatus, ReserveStatus
+from domain.stock import Closed, HandOver, PairStatus, Reserve, ReserveStatus
 from domain.turn_log import LogBounds
 from domain.turns import Turn
 from storage.stock_journal import PostgresStockJournal
 from tests.actors.memory import Clock
 from tests.actors.owners import an_owner, release, running
-from tests.actors.postgres import add_pair, stock_of
+from tests.actors.postgres import (
+    add_pair,
+    now_of,
+    status_of,
+    stock_of,
+    until_someone_waits_for_a_lock,
+)
 from tests.actors.test_stock_owner_postgres import reserve
 
 pytestmark = pytest.mark.asyncio
 BOUNDS = LogBounds()
-
-
-async def _now(pool: asyncpg.Pool, pair: bytes) -> tuple[int, int]:
-    row = await pool.fetchrow(
-        "SELECT quantity, reserved FROM stock_now WHERE inventory_id = $1", uuid.UUID(bytes=pair)
-    )
-    assert row is not None
-    return row["quantity"], row["reserved"]
 
 
 async def _sell(owner: StockOwner, pair: bytes, quantity: int, left: int) -> None:
@@ -44,10 +42,10 @@ async def test_a_row_follows_the_log_some_time_later(pool: asyncpg.Pool) -> None
         for left in (990, 980):
             await _sell(owner, pair, 10, left)
         assert await stock_of(pool, pair) == (1_000, 0)
-        assert await _now(pool, pair) == (980, 20)
+        assert await now_of(pool, pair) == (980, 20)
         clock.advance(BOUNDS.behind_max_s)
         await owner.call([])
-        assert await stock_of(pool, pair) == await _now(pool, pair) == (980, 20)
+        assert await stock_of(pool, pair) == await now_of(pool, pair) == (980, 20)
 
 
 async def test_of_the_last_units_the_row_keeps_count(pool: asyncpg.Pool) -> None:
@@ -81,7 +79,7 @@ async def test_a_successor_finds_what_only_the_log_has(pool: asyncpg.Pool) -> No
     assert await stock_of(pool, pair) == (1_000, 0)
     async with running(second):
         await _sell(second, pair, 100, 600)
-    assert await _now(pool, pair) == (600, 400)
+    assert await now_of(pool, pair) == (600, 400)
     assert task.cancelled()
 
 
@@ -99,7 +97,7 @@ async def test_who_takes_a_pair_over_finds_it_in_the_row(pool: asyncpg.Pool) -> 
             assert given.status == PairStatus.DONE
             assert await stock_of(pool, pair) == (1_000 - sold, sold)
         await _sell(hot, pair, 10, 1_000 - sold - 10)
-    assert await _now(pool, pair) == (960, 40)
+    assert await now_of(pool, pair) == (960, 40)
 
 
 async def test_a_pool_of_another_size_finds_what_the_old_one_logged(pool: asyncpg.Pool) -> None:
@@ -119,7 +117,7 @@ async def test_a_pool_of_another_size_finds_what_the_old_one_logged(pool: asyncp
 
     with pytest.raises(StaleEpoch):
         await one_after_the_other()
-    assert await _now(pool, pair) == (600, 400)
+    assert await now_of(pool, pair) == (600, 400)
 
 
 async def test_a_pool_of_the_same_size_ends_nobody(pool: asyncpg.Pool) -> None:
@@ -159,7 +157,7 @@ async def test_after_a_turn_that_was_not_heard_of_nothing_is_counted_twice(
         assert unheard.status == ReserveStatus.UNAVAILABLE
         assert (await owner.call([asked]))[0] == (ReserveStatus.HELD, 970)
         await _sell(owner, pair, 10, 960)
-    assert await _now(pool, pair) == (960, 40)
+    assert await now_of(pool, pair) == (960, 40)
 
 
 async def test_a_turn_that_does_not_follow_the_last_one_is_not_written(pool: asyncpg.Pool) -> None:
@@ -174,4 +172,49 @@ async def test_a_turn_that_does_not_follow_the_last_one_is_not_written(pool: asy
         late.logged_ids, late.logged_taken = [pair], [5]
         await journal.write_turn(late)
         await _sell(owner, pair, 10, 975)
-    assert await _now(pool, pair) == (975, 25)
+    assert await now_of(pool, pair) == (975, 25)
+
+
+async def _generations(pool: asyncpg.Pool, owner: str) -> list[tuple[int, bool]]:
+    rows = await pool.fetch(
+        "SELECT epoch, retired FROM stock_turns WHERE owner_name = $1 ORDER BY epoch", owner
+    )
+    return [(row["epoch"], row["retired"]) for row in rows]
+
+
+async def test_pairs_are_not_taken_home_from_beside_a_generation_that_begins(
+    pool: asyncpg.Pool,
+) -> None:
+    """P5: whichever comes second must see what the first has done."""
+    journal = PostgresStockJournal(pool)
+    await journal.raise_epoch("hot-0", "here", 1)
+    async with pool.acquire() as connection:
+        turn = connection.transaction()
+        await turn.start()  # the old generation is still writing
+        await connection.execute("UPDATE stock_turns SET turns = turns + 1")
+        beginning = asyncio.create_task(journal.raise_epoch("hot-0", "there", 2))
+        await until_someone_waits_for_a_lock(pool)
+        reclaiming = asyncio.create_task(journal.reclaim("hot-0"))
+        await turn.commit()
+    epoch = await beginning
+    await reclaiming
+    assert await _generations(pool, "hot-0") == [(1, True), (2, True), (3, True)]
+    with pytest.raises(StaleEpoch):
+        await journal.checkpoint("hot-0", epoch)
+
+
+async def test_a_release_under_another_pairs_name_ends_nobody(pool: asyncpg.Pool) -> None:
+    clock = Clock()
+    owner = an_owner(PostgresStockJournal(pool), clock=clock, pairs_max=1)
+    held_of, other = [await add_pair(pool, 1_000) for _ in range(2)]
+    held = reserve(held_of, 5)
+    async with running(owner):
+        await owner.call([held])
+        clock.advance(BOUNDS.behind_max_s)
+        await owner.call([release(held)._replace(inventory_id=other)])
+        await _sell(owner, other, 10, 990)
+        await _sell(owner, held_of, 10, 990 - 5 * (await _status(pool, held) == "active"))
+
+
+async def _status(pool: asyncpg.Pool, held: Reserve) -> str | None:
+    return await status_of(pool, held.reservation_id)

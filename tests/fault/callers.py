@@ -29,7 +29,7 @@ from domain.stock import (
     ReserveStatus,
 )
 from storage.audit import audit
-from tests.actors.postgres import add_pair, status_of, stock_of
+from tests.actors.postgres import add_pair, now_of, status_of
 from tests.fault.incarnations import Incarnation
 from tests.fault.owner_process import KEY, NAME, STALE
 from tests.shop.running import POLL_S, eventually_async
@@ -191,7 +191,7 @@ async def check_books(pool: asyncpg.Pool, callers: Callers) -> None:
             for row in rows
             if row["inventory_id"] == UUID(bytes=pair) and row["status"] == "active"
         )
-        assert await stock_of(pool, pair) == (units - held, held)
+        assert await now_of(pool, pair) == (units - held, held)
         assert held <= units
     report = await audited(pool)
     assert report.ok, [verdict for verdict in report.verdicts if not verdict.ok]

@@ -109,7 +109,10 @@ async def test_an_owner_stopped_around_its_write_takes_nothing_twice(
 async def test_the_audit_would_see_two_writers(
     owners: Incarnations, callers: Callers, pool: asyncpg.Pool
 ) -> None:
-    """The same with the fence taken away: the late owner writes, and P5 does not hold."""
+    """The same with the fence taken away: the late owner writes, and P5 does not hold.
+
+    Nor need P2: what it logs is of a turn that the rows have passed.
+    """
     old = await owners.start(stop_before_write=STOPPED_AT_TURN)
     async with callers.busy():
         await old.stopped()
@@ -121,4 +124,6 @@ async def test_the_audit_would_see_two_writers(
     answer = await ask_directly(old.address, a_reservation(list(callers.stock)[-1]))
     assert answer.status == ReserveStatus.HELD
     report = await audited(pool)
-    assert [verdict.promise.id for verdict in report.verdicts if not verdict.ok] == ["P5"]
+    broken = {verdict.promise.id for verdict in report.verdicts if not verdict.ok}
+    assert "P5" in broken
+    assert broken <= {"P2", "P5"}

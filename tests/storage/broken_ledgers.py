@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.storage.books import uid
+from tests.storage.books import OWNER, uid
 from tests.storage.broken_books import World, breaks
 
 
@@ -56,3 +56,11 @@ async def log_of_a_pair_that_there_is_not(world: World) -> None:
     await world.sql(
         "UPDATE stock_log SET pair_ids = ARRAY[$1::uuid] WHERE turn = 18", uid("no-pair")
     )
+
+
+@breaks("P5")
+async def logged_by_an_owner_that_had_given_it_away(world: World) -> None:
+    shirt = uid("shirt-s@east")
+    handed = "INSERT INTO pair_handovers VALUES (DEFAULT, $1, $2, 2, 'hot-0')"
+    await world.sql(handed, shirt, OWNER)
+    await world.sql("UPDATE inventory SET owner_name = 'hot-0' WHERE inventory_id = $1", shirt)
