@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import socket
 
-BLOCK_SIZE = 100  # ports of one shop: its replicas', and its fallback proxy's at the end
+BLOCK_SIZE = 100  # ports of one shop: its replicas', and at the end HAProxy's own
 _BLOCKS = range(31_100, 32_700, BLOCK_SIZE)  # past those that Serve takes unless told otherwise
 _PROBED = 12  # of a block: Serve fills it from below
+_PROBED_AT_THE_END = 4
 
 
 class Claim:
@@ -55,7 +56,11 @@ def claim_block() -> Claim:
         found = claim(low)
         if found is None:
             continue
-        if all(is_free(port) for port in range(low, low + _PROBED)):
+        end = low + BLOCK_SIZE
+        if all(
+            is_free(port)
+            for port in (*range(low, low + _PROBED), *range(end - _PROBED_AT_THE_END, end))
+        ):
             return found
         found.release()  # taken by something that claims nothing, or by a dead shop's remains
     raise RuntimeError("no free block of ports between 31100 and 32700; stop another shop")

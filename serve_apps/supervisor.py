@@ -14,7 +14,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -307,16 +306,16 @@ def _shop_environment(settings: Settings) -> dict[str, str]:
 
 
 def _ports(low: int) -> dict[str, str]:
-    """Ports for HAProxy's own pages, and for the replicas the block that begins with `low`."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        stats, metrics = one.getsockname()[1], two.getsockname()[1]
+    """The block that begins with `low`: its last ports for HAProxy, the others for the replicas.
+
+    None of them is a port that the kernel gives to whoever asks for any: HAProxy binds its own
+    seconds after they were chosen.
+    """
     return {
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(low + BLOCK_SIZE - 4),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(low + BLOCK_SIZE - 3),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(low),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(low + BLOCK_SIZE - 3),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(low + BLOCK_SIZE - 5),
         # Where HAProxy sends what no replica can take.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(low + BLOCK_SIZE - 2),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(low + BLOCK_SIZE - 1),
