@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from tests.shop.running import Basket, Shop, checkout_body, eventually, fill_bas
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(240)]
 
 HANG_UPS = 60
+_IN_FLIGHT = "idempotency_key_in_flight"
 _STOCK = 40  # fewer than shoppers: some hang up on a hold, some on a refusal
 
 
@@ -36,31 +38,37 @@ async def _hang_up(shop: Shop, basket: Basket) -> None:
     writer.transport.abort()
 
 
+def _decided(http: httpx.Client, basket: Basket) -> httpx.Response | None:
+    """The answer to the same checkout once more; None while the first one is worked on."""
+    answer = http.post(
+        "/api/v1/orders/checkout", json=checkout_body(basket.cart_id), headers=basket.headers
+    )
+    under_way = answer.status_code == 409 and answer.json()["type"].endswith(_IN_FLIGHT)
+    return None if under_way else answer
+
+
 @pytest.mark.asyncio
 async def test_shoppers_who_hang_up_leave_nothing_open(shop: Shop) -> None:
     hot = await shop.stock_up(_STOCK)
     with httpx.Client(base_url=shop.url, timeout=10) as http:
         baskets = [fill_basket(http, hot.product_id) for _ in range(HANG_UPS)]
     await asyncio.gather(*[_hang_up(shop, basket) for basket in baskets])
+    # Their purchases are theirs: the repeat gets the one answer there is, and buys nothing twice.
+    # It also tells that the first request has arrived: nothing has happened before that.
+    with httpx.Client(base_url=shop.url, timeout=10) as http:
+        answers = [
+            eventually(
+                functools.partial(_decided, http, basket), within_s=30, what="a decided checkout"
+            )
+            for basket in baskets
+        ]
+    assert {answer.status_code for answer in answers} <= {201, 409}
     await settled(shop)
     left = await stock_of(shop, hot)
     assert left["held"] == 0
     assert left["available"] + left["allocated"] == _STOCK
-    # Their purchases are theirs: the repeat gets the one answer there is, and buys nothing twice.
-    with httpx.Client(base_url=shop.url, timeout=10) as http:
-        answers = [
-            http.post(
-                "/api/v1/orders/checkout",
-                json=checkout_body(basket.cart_id),
-                headers=basket.headers,
-            )
-            for basket in baskets
-        ]
     told = [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
-    assert {answer.status_code for answer in answers} <= {201, 409}
-    assert len(set(told)) == len(told) <= _STOCK
-    await settled(shop)
-    assert (await stock_of(shop, hot))["allocated"] == len(told)
+    assert len(set(told)) == len(told) == left["allocated"] <= _STOCK
     assert shop.audit(told)["ok"]
 
 
