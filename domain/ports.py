@@ -15,7 +15,13 @@ from domain.orders import (
     RecordedOrder,
     StoredOrder,
 )
-from domain.payments import ChargeRequest, ChargeState
+from domain.payments import (
+    ChargeRequest,
+    ChargeState,
+    ProviderEvent,
+    RefundRequest,
+    SavedMethod,
+)
 from domain.placement import Wish
 from domain.stock import Closed, Known, Movement, Pair
 from domain.turns import CustomerOfVariant, Instruction, Turn
@@ -23,6 +29,14 @@ from domain.turns import CustomerOfVariant, Instruction, Turn
 
 class Unavailable(Exception):  # noqa: N818 - names a condition, as in domain.stock
     """The other side could not be reached or gave no answer; the outcome is not known."""
+
+
+class NotReached(Unavailable):
+    """The other side could not even be asked: certainly nothing happened there."""
+
+
+class RefundRefused(Exception):  # noqa: N818
+    """More was asked back than a charge took and still has."""
 
 
 class StaleEpoch(Exception):  # noqa: N818
@@ -234,7 +248,8 @@ class OrderBook(Protocol):
 class PaymentProvider(Protocol):
     """Holds and takes money. Every call names the charge by our own id and may be repeated.
 
-    Raises Unavailable when no answer came: the charge may or may not have happened.
+    All calls of a charge carry the same ChargeRequest. Each raises Unavailable when no answer
+    came: it may or may not have happened. NotReached when it certainly did not.
     """
 
     @property
@@ -243,23 +258,55 @@ class PaymentProvider(Protocol):
         ...
 
     async def authorize(self, charge: ChargeRequest) -> ChargeState:
-        """Hold the money."""
+        """Hold the money; `captured` at once where the means of payment knows no hold.
+
+        Repeated for a charge that exists, it changes nothing and tells its state.
+        """
         ...
 
-    async def capture(self, transaction_id: str) -> ChargeState:
-        """Take what is held."""
+    async def capture(self, charge: ChargeRequest) -> ChargeState:
+        """Take what is held, all of it; a charge that is not held stays as it is."""
         ...
 
-    async def void(self, transaction_id: str) -> ChargeState:
-        """Drop the hold; a charge that does not exist yet can never be made afterwards."""
+    async def void(self, charge: ChargeRequest) -> ChargeState:
+        """Drop the hold; a charge that does not exist yet can never be made afterwards.
+
+        What was captured stays so: the answer tells, and a refund gives it back.
+        """
         ...
 
-    async def refund(self, transaction_id: str) -> ChargeState:
-        """Give back what was taken, in full."""
+    async def refund(self, charge: ChargeRequest, refund: RefundRequest) -> ChargeState:
+        """Give back a part or all of what was taken, once per refund id.
+
+        RefundRefused if it is more than what is left of the charge, or nothing was taken.
+        """
         ...
 
-    async def lookup(self, transaction_id: str) -> ChargeState | None:
-        """What the provider knows of a charge."""
+    async def lookup(self, charge: ChargeRequest) -> ChargeState | None:
+        """What the provider knows of a charge; None if it was never made."""
+        ...
+
+
+class WebhookSource(Protocol):
+    """A provider that tells by itself when something happens to a charge."""
+
+    def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
+        """The event of a webhook's request. `headers` by lower-case name.
+
+        ForgedEvent if the signature does not match or is too old; ValueError for a body that
+        is no event.
+        """
+        ...
+
+
+class MethodVault(Protocol):
+    """A provider that keeps means of payment for later."""
+
+    async def save_method(self, payer: str, token: str) -> SavedMethod | None:
+        """Keep a means of payment for a customer; None if the provider does not know the token.
+
+        `payer` is our customer's id; repeated, it gives the same. Raises Unavailable.
+        """
         ...
 
 
