@@ -10,26 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from actors.coalescer import Coalescer, Overloaded
+from actors.charges import Charges, States, all_captured, outcome_of
+from actors.coalescer import Overloaded
 from actors.holding import Demand, Holder, busy_for_ms
-from actors.retry import until_reached
+from actors.order_steps import OrderSteps
+from actors.settlement import HOLD_EXPIRED, Settlement, declined
 from actors.stock_client import StockClient
 from domain import fraud
-from domain.orders import (
-    HistoryOfCustomer,
-    OrderDraft,
-    OutboxEvent,
-    RecordedOrder,
-    confirmed_event,
-)
-from domain.payments import ChargeRequest, ChargeState
-from domain.ports import OrderBook, PaymentProvider, Unavailable
+from domain.orders import HistoryOfCustomer, OrderDraft, RecordedOrder
+from domain.payments import ALIVE, NextAction
+from domain.ports import OrderBook, Unavailable
 from domain.stock import RESERVATION_TTL_S, RETRYABLE, Answer, Release, ReserveStatus
+from domain.transitions import OrderState
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +46,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The order waits: for its buyer or a bank (`awaiting_payment`), or for an operator."""
+
+    status: str
+    waits_until: datetime
+    actions: tuple[NextAction, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KnownKey:
     """The idempotency key belongs to an order already."""
 
@@ -63,20 +70,7 @@ class TryAgain:
     """When a repeat has better chances, as the stock's owners estimate it; 0: nobody knows."""
 
 
-CheckoutResult = Confirmed | Refused | KnownKey | TryAgain
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckoutConfig:
-    """Bounds of the checkout."""
-
-    batch_max: int = 256
-    """Orders per transaction."""
-    batch_spacing_s: float = 0.0
-    """Least time between two batches of a step (see Coalescer)."""
-    queue_max: int = 5_000
-    """Orders waiting for a batch; beyond it the shopper is told to come back."""
-    reservation_ttl_s: float = RESERVATION_TTL_S
+CheckoutResult = Confirmed | Refused | Waiting | KnownKey | TryAgain
 
 
 class Checkout:
@@ -87,35 +81,22 @@ class Checkout:
         *,
         stock: StockClient,
         orders: OrderBook,
-        provider: PaymentProvider,
+        steps: OrderSteps,
+        charges: Charges,
+        settlement: Settlement,
         new_id: Callable[[], UUID],
         monotonic: Callable[[], float],
-        config: CheckoutConfig | None = None,
+        reservation_ttl_s: float = RESERVATION_TTL_S,
+        scorer: Callable[[fraud.FraudInput], fraud.FraudScore] = fraud.score,
     ) -> None:
-        self._config = config or CheckoutConfig()
         self._stock = stock
         self._orders = orders
-        self._provider = provider
-        self._new_id = new_id
-        self._holder = Holder(
-            stock, new_id=new_id, monotonic=monotonic, ttl_s=self._config.reservation_ttl_s
-        )
-        self._monotonic = monotonic
+        self._steps = steps
+        self._charges = charges
+        self._settlement = settlement
+        self._holder = Holder(stock, new_id=new_id, monotonic=monotonic, ttl_s=reservation_ttl_s)
+        self._scorer = scorer
         self._releasing: set[asyncio.Task[None]] = set()
-        bounds: dict[str, Any] = {
-            "batch_max": self._config.batch_max,
-            "queue_max": self._config.queue_max,
-            "spacing_s": self._config.batch_spacing_s,
-        }
-        self._recording: Coalescer[OrderDraft, HistoryOfCustomer | RecordedOrder] = Coalescer(
-            self._patient(orders.record), **bounds
-        )
-        self._confirming: Coalescer[tuple[UUID, OutboxEvent], str] = Coalescer(
-            self._patient(orders.confirm), **bounds
-        )
-        self._failing: Coalescer[tuple[UUID, Mapping[str, Any], str], str] = Coalescer(
-            self._patient(orders.fail), **bounds
-        )
 
     async def run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
         """Take one drafted order to its end."""
@@ -129,7 +110,7 @@ class Checkout:
             return TryAgain("a part of the shop did not answer in time; nothing is lost")
 
     async def _run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
-        recording = self._recording.submit(draft)  # both at once: neither needs the other
+        recording = self._steps.recording.submit(draft)  # both at once: neither needs the other
         try:
             held, short = await self._holder.hold_all(draft.order_id, draft.user_id, demands)
         except BaseException:
@@ -143,16 +124,19 @@ class Checkout:
         if isinstance(history, RecordedOrder):
             self._give_back_later(held)
             return KnownKey(history)
+        await self._settlement.reach("recorded")
         if short is not None:
             return await self._not_held(draft, held, *short)
         verdict = self._score(draft, history)
-        if verdict.action != "approve":
-            note = (draft.order_id, verdict.risk_score, verdict.action, verdict.flags)
-            await self._orders.note_fraud([note])
+        if verdict.action == "approve":
+            return await self._pay_and_confirm(draft, held)
+        await self._steps.noting.submit(
+            (draft.order_id, verdict.risk_score, verdict.action, verdict.flags)
+        )
+        await self._settlement.reach("scored")
         if verdict.action == "decline":
-            failure = _declined("fraudulent")
-            return await self._unwind(draft, held, failure, payment="voided")
-        return await self._pay_and_confirm(draft, held)
+            return await self._unwind(draft, held, declined("fraudulent"), {})
+        return await self._wait(draft, held, OrderState.IN_REVIEW, None)
 
     async def _not_held(
         self, draft: OrderDraft, held: list[Release], demand: Demand, answer: Answer
@@ -162,13 +146,12 @@ class Checkout:
             self._give_back_later(held)
             detail = "the stock of this product is asked for too often right now"
             return TryAgain(detail, busy_for_ms(answer))
-        failure = _not_to_be_had(demand, answer)
-        return await self._unwind(draft, held, failure, payment="voided")
+        return await self._unwind(draft, held, _not_to_be_had(demand, answer), {})
 
     def _score(self, draft: OrderDraft, history: HistoryOfCustomer) -> fraud.FraudScore:
         average = history.average_total_minor
         known = average is not None
-        return fraud.score(
+        return self._scorer(
             fraud.FraudInput(
                 payment_method=draft.payment_method if known else fraud.NEW_CARD,
                 shipping_address=draft.shipping_address,
@@ -183,36 +166,62 @@ class Checkout:
         )
 
     async def _pay_and_confirm(self, draft: OrderDraft, held: list[Release]) -> CheckoutResult:
-        charge = ChargeRequest(
-            draft.transaction_id, draft.total_minor, draft.currency, draft.payment_token
-        )
-        state = await self._ask(lambda: self._provider.authorize(charge))
-        if state.status == "authorized":
-            state = await self._ask(lambda: self._provider.capture(draft.transaction_id))
-        if state.status != "captured":
-            code = state.decline_code or "payment_cancelled"
-            # Refunded: recovery was here before and gave the money back.
-            payment = state.status if state.status in ("declined", "refunded") else "voided"
-            return await self._unwind(draft, held, _declined(code), payment=payment)
-        event = confirmed_event(self._new_id(), draft.order_id, draft.total_minor, draft.currency)
-        status = await self._confirming.submit((draft.order_id, event))
+        outcome = await self._charges.hold(draft.parts)
+        await self._settlement.reach("authorized")
+        if outcome.status == "waiting":
+            return await self._wait(draft, held, OrderState.AWAITING_PAYMENT, outcome.states)
+        states = outcome.states
+        if outcome.status == "held":
+            states = await self._charges.take(draft.parts, states)
+            await self._settlement.reach("captured")
+        if outcome.status == "failed" or not all_captured(draft.parts, states):
+            code = outcome_of(draft.parts, states).decline_code
+            return await self._unwind(draft, held, declined(code), await self._undo(draft, states))
+        status = await self._settlement.confirm(draft)
+        await self._settlement.reach("confirmed")
         if status == "confirmed":
             return Confirmed()
         # Time ran out on the hold, or recovery was faster: the money goes back.
-        await self._ask(lambda: self._provider.refund(draft.transaction_id))
-        failure = {
-            "kind": "hold_expired",
-            "detail": "the hold on the stock ran out before the payment came through; "
-            "the payment was refunded",
-        }
-        return await self._unwind(draft, held, failure, payment="refunded")
+        left = await self._charges.give_back(draft.parts, states)
+        await self._settlement.reach("refunded")
+        return await self._unwind(draft, held, HOLD_EXPIRED, left)
+
+    async def _undo(self, draft: OrderDraft, states: States) -> Mapping[str, str]:
+        """The other parts of a payment of which one failed, given back."""
+        if len(states) == 1 and not any(state.status in ALIVE for state in states.values()):
+            return {name: state.status for name, state in states.items()}
+        left = await self._charges.undo(draft.parts)
+        await self._settlement.reach("undone")
+        return left
+
+    async def _wait(
+        self,
+        draft: OrderDraft,
+        held: list[Release],
+        status: OrderState,
+        states: States | None,
+    ) -> CheckoutResult:
+        now, until = await self._settlement.park(draft.order_id, status, draft.parts, held, states)
+        await self._settlement.reach("parked")
+        if until is not None and now == status:
+            asked = [state.next_action for state in (states or {}).values()]
+            return Waiting(status, until, tuple(action for action in asked if action is not None))
+        if now == OrderState.CONFIRMED:
+            return Confirmed()
+        left = await self._charges.undo(draft.parts) if states else {}
+        return await self._unwind(draft, held, HOLD_EXPIRED, left)
 
     async def _unwind(
-        self, draft: OrderDraft, held: list[Release], failure: Mapping[str, Any], *, payment: str
+        self,
+        draft: OrderDraft,
+        held: list[Release],
+        failure: Mapping[str, Any],
+        charges: Mapping[str, str],
     ) -> CheckoutResult:
-        failing = self._failing.submit((draft.order_id, failure, payment))
+        failing = self._steps.failing.submit((draft.order_id, failure, charges))
         await self._give_back(held)
         await failing
+        await self._settlement.reach("failed")
         return Refused(failure)
 
     async def _give_back(self, held: list[Release]) -> None:
@@ -226,15 +235,6 @@ class Checkout:
             task = asyncio.create_task(self._give_back(held))
             self._releasing.add(task)
             task.add_done_callback(self._releasing.discard)
-
-    async def _ask(self, call: Callable[[], Any]) -> ChargeState:
-        return await until_reached(call, monotonic=self._monotonic)
-
-    def _patient(self, work: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
-        async def patiently(items: list[Any]) -> Any:
-            return await until_reached(lambda: work(items), monotonic=self._monotonic)
-
-        return patiently
 
 
 def _not_to_be_had(demand: Demand, answer: Answer) -> dict[str, Any]:
@@ -254,19 +254,13 @@ def _not_to_be_had(demand: Demand, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _declined(code: str) -> dict[str, Any]:
-    reason = code.replace("_", " ")
-    detail = f"the payment was declined ({reason}); choose another payment method"
-    return {"kind": "payment_declined", "detail": detail, "decline_code": code}
-
-
 __all__ = [
     "Checkout",
-    "CheckoutConfig",
     "CheckoutResult",
     "Confirmed",
     "Demand",
     "KnownKey",
     "Refused",
     "TryAgain",
+    "Waiting",
 ]

@@ -1,32 +1,23 @@
 """Recovery: what finishes or unwinds the checkouts that stopped halfway.
 
-It trusts nobody's memory: for each pending order that is too old it asks the provider, by our
-own id, what really happened to the charge. Money that is held or taken finishes the order;
-otherwise the charge is made impossible first and the order unwound after that, so a replica
-that wakes up late finds a voided charge and not a customer to bill.
+It trusts nobody's memory: for each pending order that is too old the providers are asked, by our
+own ids, what really happened to its charges (`actors.settlement`). Money that is held or taken
+finishes the order; otherwise the charges are made impossible first and the order unwound after
+that, so a replica that wakes up late finds a voided charge and not a customer to bill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
-import structlog
-
+from actors.settlement import Settlement
 from actors.stock_client import StockClient
-from domain.orders import PendingOrder, confirmed_event
-from domain.payments import ChargeState
-from domain.ports import OrderBook, PaymentProvider, StockSweep
+from domain.orders import OpenOrder
+from domain.ports import OrderBook, StockSweep
 from domain.stock import Load, PairStatus, Release, ReleaseStatus, Request
-
-_log = structlog.get_logger(__name__)
-INTERRUPTED = {
-    "kind": "checkout_interrupted",
-    "detail": "the checkout was interrupted and everything it held was given back; "
-    "start again with a new Idempotency-Key",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +28,11 @@ class RecoveryConfig:
     """Age at which a pending order is looked after; a saga that is still at it stays right."""
     orphaned_after_s: float = 30.0
     """Age of a reservation without a pending order at which it is given back."""
-    batch_max: int = 200
+    look_again_after_s: float = 10.0
+    """How long an order that waits is not looked at, unless a provider tells of it."""
+    batch_max: int = 1_000
+    at_once_max: int = 64
+    """Orders that providers are asked about at the same time."""
 
 
 class Recovery:
@@ -47,20 +42,19 @@ class Recovery:
         self,
         *,
         orders: OrderBook,
-        provider: PaymentProvider,
+        settlement: Settlement,
         stock: StockClient,
         sweep: StockSweep,
-        new_id: Callable[[], UUID],
         now: Callable[[], datetime],
         config: RecoveryConfig | None = None,
     ) -> None:
         self._config = config or RecoveryConfig()
         self._orders = orders
-        self._provider = provider
+        self._settlement = settlement
         self._stock = stock
         self._sweep = sweep
-        self._new_id = new_id
         self._now = now
+        self._at_once = asyncio.Semaphore(self._config.at_once_max)
         self.finished_total = 0
         self.unwound_total = 0
         self.released_total = 0
@@ -71,10 +65,28 @@ class Recovery:
         Raises Unavailable when a part cannot be reached; the next pass goes on from there.
         """
         limit = self._now() - timedelta(seconds=self._config.stalled_after_s)
-        stalled = await self._orders.stalled(limit, self._config.batch_max)
-        for order in stalled:
-            await self._settle(order)
-        return len(stalled)
+        return await self._settle_all(await self._orders.stalled(limit, self._config.batch_max))
+
+    async def settle_waiting(self) -> int:
+        """Look after orders that wait for their buyer, a bank or an operator; how many.
+
+        Raises as `settle_stalled`.
+        """
+        now = self._now()
+        before = now - timedelta(seconds=self._config.look_again_after_s)
+        found = await self._settle_all(
+            await self._orders.waiting(now, before, self._config.batch_max)
+        )
+        await self._orders.events_settled(before)
+        return found
+
+    async def _settle_all(self, orders: Sequence[OpenOrder]) -> int:
+        """All of them, whatever becomes of the others; then the first failure, if any."""
+        results = await asyncio.gather(*map(self._settle, orders), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return len(orders)
 
     async def release_abandoned(self) -> int:
         """Give back reservations whose time is over or whose order is gone; how many.
@@ -103,34 +115,8 @@ class Recovery:
         self.released_total += released
         return released
 
-    async def _settle(self, order: PendingOrder) -> None:
-        charge = await self._provider.lookup(order.transaction_id)
-        if charge is not None and charge.status == "authorized":
-            charge = await self._provider.capture(order.transaction_id)
-        if charge is None or charge.status != "captured":
-            # From here on it cannot be made. It may have been taken since we looked, though.
-            charge = await self._provider.void(order.transaction_id)
-        if charge.status == "captured":
-            if not await self._lost_its_hold(order):
-                return
-            charge = await self._provider.refund(order.transaction_id)
-        await self._unwind(order, charge)
-
-    async def _lost_its_hold(self, order: PendingOrder) -> bool:
-        """Confirm a paid order; True if it is not to be had and nobody else has settled it."""
-        event = confirmed_event(self._new_id(), order.order_id, order.total_minor, order.currency)
-        [status] = await self._orders.confirm([(order.order_id, event)])
-        if status == "confirmed":
-            self.finished_total += 1
-            _log.info("order_finished_by_recovery", order_id=str(order.order_id))
-        return status == "not_held"
-
-    async def _unwind(self, order: PendingOrder, charge: ChargeState) -> None:
-        [status] = await self._orders.fail([(order.order_id, INTERRUPTED, charge.status)])
-        if status != "failed":
-            return
-        held = await self._orders.holds_of(order.order_id)
-        if held:
-            await self._stock.release([Release(one, pair) for one, pair in held])
-        self.unwound_total += 1
-        _log.info("order_unwound_by_recovery", order_id=str(order.order_id), charge=charge.status)
+    async def _settle(self, order: OpenOrder) -> None:
+        async with self._at_once:
+            result = await self._settlement.settle(order)
+        self.finished_total += result == "confirmed"
+        self.unwound_total += result == "failed"

@@ -63,8 +63,9 @@ MACHINES: tuple[Machine, ...] = (
         title="Order",
         column="orders.status",
         story="Recorded as `pending` before anything is charged; confirmed together with its"
-        " payment, its reservations and its event, or failed with the reason. Recovery takes"
-        " whatever stays pending to one of the two.",
+        " payment, its reservations and its event, or failed with the reason. `in_review` waits for"
+        " an operator, `accepted` to be charged after that, `awaiting_payment` for the buyer or a bank; both have an end. Recovery takes"
+        " whatever stays open to one of the two.",
         initial=OrderState.PENDING,
         transitions=_table(ORDER_TRANSITIONS),
     ),

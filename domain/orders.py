@@ -8,6 +8,22 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+from domain.payments import ChargeRequest, NextAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentPart:
+    """What one means of payment pays of an order, and who is asked for it."""
+
+    payment_id: UUID
+    gateway: str
+    charge: ChargeRequest
+
+    @property
+    def transaction_id(self) -> str:
+        """Our own id of the charge."""
+        return self.charge.transaction_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderLine:
@@ -19,6 +35,9 @@ class OrderLine:
     name: str
     quantity: int
     unit_price_minor: int
+    discount_minor: int = 0
+    tax_minor: int | None = None
+    """Its share of the order's tax; None for orders from before shares were kept."""
 
     @property
     def subtotal_minor(self) -> int:
@@ -43,14 +62,13 @@ class OrderDraft:
     total_minor: int
     currency: str
     payment_method: str
-    payment_token: str
+    """Kind of the means of payment; `split` if there are several, `none` if nothing is to pay."""
+    parts: tuple[PaymentPart, ...]
+    """Add up to the total; none if that is 0."""
     shipping_method: str
     shipping_address: Mapping[str, Any]
     billing_address: Mapping[str, Any] | None
     estimated_delivery: date
-    payment_id: UUID
-    transaction_id: str
-    gateway: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,8 @@ class RecordedOrder:
     total_minor: int
     currency: str
     estimated_delivery: date
+    waits_until: datetime | None = None
+    actions: tuple[NextAction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +117,35 @@ class StoredOrder:
     confirmed_at: datetime | None
     failed_at: datetime | None
     lines: tuple[OrderLine, ...]
+    waits_until: datetime | None = None
+    actions: tuple[NextAction, ...] = ()
+    """What its buyer has to do before it goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PendingOrder:
-    """A checkout that stopped halfway, as recovery finds it."""
+class OpenOrder:
+    """An order that is neither confirmed nor failed, as whoever settles it finds it."""
 
     order_id: UUID
-    transaction_id: str
+    user_id: UUID
+    status: str
     total_minor: int
     currency: str
-    user_id: UUID
+    parts: tuple[PaymentPart, ...]
+    waits_until: datetime | None = None
+    """When an order that waits for its buyer, a bank or an operator is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parking:
+    """An order that has to wait: for what, until when, and what its buyer has to do."""
+
+    order_id: UUID
+    status: str
+    """`awaiting_payment` or `in_review`."""
+    waits_until: datetime
+    actions: tuple[tuple[UUID, str, NextAction | None], ...] = ()
+    """(payment_id, the charge's status, what to do) of each part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

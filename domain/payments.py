@@ -26,6 +26,9 @@ PAYMENT_KINDS: tuple[PaymentKind, ...] = get_args(PaymentKind)
 OPEN: frozenset[ChargeStatus] = frozenset({"requires_action", "processing"})
 """Neither held nor over: the buyer or a bank has to do something first."""
 
+ALIVE: frozenset[ChargeStatus] = frozenset({*OPEN, "authorized", "captured"})
+"""Money that is held or taken, or still may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChargeRequest:

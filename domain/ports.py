@@ -9,9 +9,10 @@ from uuid import UUID
 
 from domain.orders import (
     HistoryOfCustomer,
+    OpenOrder,
     OrderDraft,
     OutboxEvent,
-    PendingOrder,
+    Parking,
     RecordedOrder,
     StoredOrder,
 )
@@ -219,8 +220,20 @@ class OrderBook(Protocol):
         """Keep the fraud score of orders that were not simply approved."""
         ...
 
-    async def fail(self, failures: Sequence[tuple[UUID, Mapping[str, Any], str]]) -> list[str]:
-        """Pending orders become failed with (problem, payment status). Answers each status."""
+    async def fail(
+        self, failures: Sequence[tuple[UUID, Mapping[str, Any], Mapping[str, str]]]
+    ) -> list[str]:
+        """Open orders become failed with (problem, status of each charge by its id).
+
+        A charge that is not named was voided. Answers each order's status.
+        """
+        ...
+
+    async def park(self, parkings: Sequence[Parking]) -> list[str]:
+        """Pending orders wait from now on. Answers each order's status.
+
+        An order that has moved on meanwhile is left alone, and its status told.
+        """
         ...
 
     async def withdraw(self, order_ids: Sequence[UUID]) -> None:
@@ -240,8 +253,31 @@ class OrderBook(Protocol):
         """(reservation_id, inventory_id) of what an order still only holds."""
         ...
 
-    async def stalled(self, older_than: datetime, limit: int) -> list[PendingOrder]:
+    async def stalled(self, older_than: datetime, limit: int) -> list[OpenOrder]:
         """Pending orders that were recorded before `older_than`, oldest first."""
+        ...
+
+    async def waiting(
+        self, now: datetime, looked_at_before: datetime, limit: int
+    ) -> list[OpenOrder]:
+        """Orders that wait and are due to be looked at: their time is over, a provider has told
+        of them, or nobody has looked since. They count as looked at `now`."""
+        ...
+
+    async def open_by_charge(self, transaction_id: str) -> OpenOrder | None:
+        """The order of a charge, in whatever state it is; None if no charge has this id."""
+        ...
+
+    async def open_by_id(self, order_id: UUID) -> OpenOrder | None:
+        """An order with its payments, in whatever state it is."""
+        ...
+
+    async def switch_gateway(self, transaction_id: str, gateway: str) -> None:
+        """Another provider is asked for a charge that was made nowhere yet."""
+        ...
+
+    async def events_settled(self, received_before: datetime) -> None:
+        """Webhooks of orders that do not wait any more are done with."""
         ...
 
 

@@ -141,6 +141,7 @@ class Charge:
     amount_minor: int
     currency: str
     status: ChargeStatus
+    refunded_minor: int = 0
 
 
 class ProviderBooks(Protocol):
@@ -177,6 +178,9 @@ _BOUND = frozenset({ReservationState.ALLOCATED, ReservationState.SHIPPED})
 RESERVATIONS_OF_ORDER: Mapping[OrderState | None, frozenset[ReservationState]] = {
     None: _OPEN_OR_GIVEN_BACK,
     OrderState.PENDING: _OPEN_OR_GIVEN_BACK,
+    OrderState.IN_REVIEW: _OPEN_OR_GIVEN_BACK,
+    OrderState.ACCEPTED: _OPEN_OR_GIVEN_BACK,
+    OrderState.AWAITING_PAYMENT: _OPEN_OR_GIVEN_BACK,
     OrderState.FAILED: _OPEN_OR_GIVEN_BACK,
     OrderState.CONFIRMED: frozenset({ReservationState.ALLOCATED}),
     OrderState.PROCESSING: _BOUND,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 RESERVATION_TTL_S = 600.0
 TTL_S_MIN = 1.0
 TTL_S_MAX = 3600.0
+EXTENSION_S_MAX = 14 * 86_400.0  # a bank transfer may take days, and the stock waits for it
 RESERVE_QUANTITY_MAX = 1_000_000
 MOVEMENT_QUANTITY_MAX = 1_000_000_000
 ON_HAND_MAX = 2_000_000_000
@@ -281,7 +282,7 @@ class Pair:
             return ExtendStatus.EXTENDED
         if held.extension_id != NOBODY:
             return ExtendStatus.CONFLICT
-        if not TTL_S_MIN <= request.ttl_s <= TTL_S_MAX:
+        if not TTL_S_MIN <= request.ttl_s <= EXTENSION_S_MAX:
             return ExtendStatus.INVALID
         # Never less time than it had: whoever asks for more must not lose what was promised.
         self.holds[request.reservation_id] = held._replace(

@@ -25,6 +25,9 @@ class OrderState(StrEnum):
     """Of `orders.status`."""
 
     PENDING = "pending"
+    IN_REVIEW = "in_review"
+    ACCEPTED = "accepted"
+    AWAITING_PAYMENT = "awaiting_payment"
     CONFIRMED = "confirmed"
     FAILED = "failed"
     PROCESSING = "processing"
@@ -37,6 +40,8 @@ class PaymentState(StrEnum):
     """Of `payments.status`; a provider's charge knows all of them but `created`."""
 
     CREATED = "created"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
     DECLINED = "declined"
@@ -56,7 +61,22 @@ RESERVATION_TRANSITIONS: Mapping[ReservationState, frozenset[ReservationState]] 
 }
 
 ORDER_TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = {
-    OrderState.PENDING: frozenset({OrderState.CONFIRMED, OrderState.FAILED}),
+    OrderState.PENDING: frozenset(
+        {
+            OrderState.CONFIRMED,
+            OrderState.FAILED,
+            OrderState.IN_REVIEW,
+            OrderState.AWAITING_PAYMENT,
+        }
+    ),
+    # An operator lets it pass, or not; or nobody decides in time.
+    OrderState.IN_REVIEW: frozenset({OrderState.ACCEPTED, OrderState.FAILED}),
+    # Charged by recovery, as its buyer has gone long since.
+    OrderState.ACCEPTED: frozenset(
+        {OrderState.CONFIRMED, OrderState.FAILED, OrderState.AWAITING_PAYMENT}
+    ),
+    # The buyer or a bank has done what was missing, or not in time.
+    OrderState.AWAITING_PAYMENT: frozenset({OrderState.CONFIRMED, OrderState.FAILED}),
     OrderState.CONFIRMED: frozenset({OrderState.PROCESSING, OrderState.CANCELLED}),
     OrderState.FAILED: frozenset(),
     OrderState.PROCESSING: frozenset({OrderState.SHIPPED, OrderState.CANCELLED}),
@@ -67,7 +87,30 @@ ORDER_TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = {
 
 PAYMENT_TRANSITIONS: Mapping[PaymentState, frozenset[PaymentState]] = {
     PaymentState.CREATED: frozenset(
-        {PaymentState.AUTHORIZED, PaymentState.DECLINED, PaymentState.VOIDED}
+        {
+            PaymentState.REQUIRES_ACTION,
+            PaymentState.PROCESSING,
+            PaymentState.AUTHORIZED,
+            PaymentState.DECLINED,
+            PaymentState.VOIDED,
+        }
+    ),
+    PaymentState.REQUIRES_ACTION: frozenset(
+        {
+            PaymentState.PROCESSING,
+            PaymentState.AUTHORIZED,
+            PaymentState.DECLINED,
+            PaymentState.VOIDED,
+        }
+    ),
+    # What knows no hold, a bank transfer, is taken when it arrives.
+    PaymentState.PROCESSING: frozenset(
+        {
+            PaymentState.AUTHORIZED,
+            PaymentState.CAPTURED,
+            PaymentState.DECLINED,
+            PaymentState.VOIDED,
+        }
     ),
     PaymentState.AUTHORIZED: frozenset({PaymentState.CAPTURED, PaymentState.VOIDED}),
     PaymentState.CAPTURED: frozenset({PaymentState.REFUNDED}),
@@ -75,6 +118,14 @@ PAYMENT_TRANSITIONS: Mapping[PaymentState, frozenset[PaymentState]] = {
     PaymentState.VOIDED: frozenset(),
     PaymentState.REFUNDED: frozenset(),
 }
+
+OPEN_ORDERS: tuple[OrderState, ...] = (
+    OrderState.PENDING,
+    OrderState.IN_REVIEW,
+    OrderState.ACCEPTED,
+    OrderState.AWAITING_PAYMENT,
+)
+"""Neither confirmed nor over: they hold stock, and somebody will settle them."""
 
 # Looked up by the state's type: `cancelled` of an order and `cancelled` of a reservation are
 # equal strings and must not meet in one table.
@@ -97,5 +148,10 @@ def allowed(before: State, after: State) -> bool:
 
 def reachable(before: State, after: State) -> bool:
     """True if one or more allowed steps lead from `before` to `after`."""
-    steps: frozenset[State] = _TABLES[type(before)][before]
-    return after in steps or any(reachable(step, after) for step in steps)
+    seen: set[State] = set()
+    ahead: list[State] = [before]
+    while ahead:
+        steps: frozenset[State] = _TABLES[type(before)][ahead.pop()]
+        ahead += steps - seen
+        seen |= steps
+    return after in seen

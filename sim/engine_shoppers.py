@@ -11,7 +11,7 @@ from random import Random
 from uuid import UUID
 
 from actors.stock_client import StockClient
-from domain.payments import ChargeRequest
+from domain.payments import RefundRequest
 from domain.ports import Unavailable
 from domain.stock import (
     Answer,
@@ -27,7 +27,7 @@ from domain.stock import (
 from sim.engine_auditor import Auditor
 from sim.engine_rows import InstructionRow
 from sim.engine_story import Story
-from sim.scripted_checkout import CURRENCY, ScriptedOrders, ScriptedProvider
+from sim.scripted_checkout import ScriptedOrders, ScriptedProvider, part_of
 from sim.scripted_database import DatabaseOfProcess, Line, ScriptedDatabase
 from sim.virtual_time import VirtualLoop
 
@@ -154,7 +154,7 @@ class Shoppers:
                     return
                 status = await book.confirm(order)
                 if paid and status in ("not_held", "failed"):
-                    await self._give_back(order)
+                    await self._give_back(order, units)
             except Unavailable:
                 continue
             self._story.tell(f"order of {units} units: {status}", order, *(one[0] for one in held))
@@ -166,17 +166,18 @@ class Shoppers:
         then recovery finds the order."""
         self._orders.pending[order] = None
         dies_at = self._random.randrange(20)
-        charge = ChargeRequest(order.hex(), units, CURRENCY, "card")
+        charge = part_of(order, units).charge
         if dies_at == 0 or (await self._provider.authorize(charge)).status == "voided":
             return False
-        if dies_at == 1 or (await self._provider.capture(order.hex())).status != "captured":
+        if dies_at == 1 or (await self._provider.capture(charge)).status != "captured":
             return False
         return dies_at != 2
 
-    async def _give_back(self, order: bytes) -> None:
+    async def _give_back(self, order: bytes, units: int) -> None:
         """There is nothing to be had for the money."""
-        await self._provider.refund(order.hex())
-        await self._orders.fail([(UUID(bytes=order), {}, "refunded")])
+        charge = part_of(order, units).charge
+        await self._provider.refund(charge, RefundRequest(f"{order.hex()}-undo", units))
+        await self._orders.fail([(UUID(bytes=order), {}, {charge.transaction_id: "refunded"})])
 
     async def operator(self, client: StockClient) -> None:
         """Deliveries, counts, adjustments and transfers, until the sale ends."""

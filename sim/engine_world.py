@@ -17,9 +17,12 @@ from random import Random
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from actors.charges import Charges
 from actors.directory import Directory
+from actors.order_steps import OrderSteps
 from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
+from actors.settlement import Settlement
 from actors.stock_client import StockClient, StockClientConfig
 from domain.owners import pool_names
 from domain.placement import PlacementPolicy, Placements
@@ -179,13 +182,26 @@ class World:
 
     def _recovery(self, release: Callable[[list[Request]], Awaitable[list[Answer]]]) -> Recovery:
         """The shop's own; `release` is how it gives back."""
-        return Recovery(
-            orders=cast(OrderBook, self.orders),
-            provider=self.provider,
-            stock=OverheardClient(release),
-            sweep=DatabaseOfProcess(self.database, Line()),
+        orders = cast(OrderBook, self.orders)
+        stock = OverheardClient(release)
+
+        def now() -> datetime:
+            return datetime.fromtimestamp(BEGIN_UNIX + self._loop.time(), UTC)
+
+        settlement = Settlement(
+            orders=orders,
+            steps=OrderSteps(orders, monotonic=self._loop.time),
+            charges=Charges({self.provider.name: self.provider}, monotonic=self._loop.time),
+            stock=stock,
             new_id=lambda: UUID(bytes=self.new_id()),
-            now=lambda: datetime.fromtimestamp(BEGIN_UNIX + self._loop.time(), UTC),
+            now=now,
+        )
+        return Recovery(
+            orders=orders,
+            settlement=settlement,
+            stock=stock,
+            sweep=DatabaseOfProcess(self.database, Line()),
+            now=now,
             config=RecoveryConfig(orphaned_after_s=ORPHANED_AFTER_S),
         )
 

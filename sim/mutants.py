@@ -13,11 +13,10 @@ from typing import Any
 from unittest import mock
 
 from actors.hold_watch import HoldWatch
-from actors.recovery import Recovery
+from actors.settlement import INTERRUPTED, Settled, Settlement
 from actors.stock_client import StockClient
 from actors.stock_owner import StockOwner
-from domain.orders import PendingOrder
-from domain.payments import ChargeState
+from domain.orders import OpenOrder
 from domain.stock import Answer, Closed, Hold, Pair, Request, Reserve, ReserveStatus
 from domain.turn_log import TurnLog
 from domain.turns import Instruction, Turn, TurnDecision
@@ -302,11 +301,10 @@ def confirmed_without_its_holds() -> list[Patch]:
 def unwound_without_asking_the_provider() -> list[Patch]:
     """Recovery fails what stopped halfway, and somebody has paid for it."""
 
-    async def settle(self: Recovery, order: PendingOrder) -> None:
-        charge = ChargeState("voided", 0, order.currency)
-        await self._unwind(order, charge)  # pyright: ignore[reportPrivateUsage]
+    async def settle(self: Settlement, order: OpenOrder) -> Settled:
+        return await self._fail(order, INTERRUPTED, {})  # pyright: ignore[reportPrivateUsage]
 
-    return [(Recovery, "_settle", settle)]
+    return [(Settlement, "settle", settle)]
 
 
 @_mutant

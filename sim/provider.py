@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from actors.coalescer import Coalescer, Overloaded
-from domain.payments import ChargeRequest, ChargeState
+from domain.payments import ChargeRequest, ChargeState, RefundRequest
 from domain.ports import Unavailable
 from domain.promises import Charge
 
@@ -89,23 +89,25 @@ class SimulatedProvider:
         """Hold the money, unless the card is one that declines."""
         return await self._ask(self._authorizing, charge)
 
-    async def capture(self, transaction_id: str) -> ChargeState:
+    async def capture(self, charge: ChargeRequest) -> ChargeState:
         """Take what is held; a charge that is not held stays as it is."""
-        return await self._ask(self._capturing, transaction_id)
+        return await self._ask(self._capturing, charge.transaction_id)
 
-    async def void(self, transaction_id: str) -> ChargeState:
+    async def void(self, charge: ChargeRequest) -> ChargeState:
         """Drop the hold, for ever."""
-        await self._reach(lambda: self._pool.execute(_TOMBSTONE, [transaction_id]))
-        return (await self._move([transaction_id], "voided", ["authorized"]))[0]
+        ids = [charge.transaction_id]
+        await self._reach(lambda: self._pool.execute(_TOMBSTONE, ids))
+        return (await self._move(ids, "voided", ["authorized"]))[0]
 
-    async def refund(self, transaction_id: str) -> ChargeState:
+    async def refund(self, charge: ChargeRequest, refund: RefundRequest) -> ChargeState:
         """Give back what was taken, in full."""
-        return (await self._move([transaction_id], "refunded", ["captured"]))[0]
+        del refund
+        return (await self._move([charge.transaction_id], "refunded", ["captured"]))[0]
 
-    async def lookup(self, transaction_id: str) -> ChargeState | None:
+    async def lookup(self, charge: ChargeRequest) -> ChargeState | None:
         """What is in the books."""
         query = f"{_ALL} WHERE transaction_id = $1"
-        row = await self._reach(lambda: self._pool.fetchrow(query, transaction_id))
+        row = await self._reach(lambda: self._pool.fetchrow(query, charge.transaction_id))
         return (
             None
             if row is None

@@ -13,14 +13,20 @@ from typing import Any
 from uuid import UUID
 
 from actors.stock_client import StockClient
-from domain.orders import OutboxEvent, PendingOrder
-from domain.payments import ChargeRequest, ChargeState, ChargeStatus
+from domain.orders import OpenOrder, OutboxEvent, Parking, PaymentPart
+from domain.payments import ChargeRequest, ChargeState, ChargeStatus, RefundRequest
 from domain.stock import Answer, Request
 from sim.scripted_database import Line, ScriptedDatabase
 
 CURRENCY = "USD"
 _CUSTOMER = UUID(int=0)
 _NEVER = ChargeState("voided", 0, CURRENCY)
+
+
+def part_of(order_id: bytes, amount_minor: int) -> PaymentPart:
+    """The one payment of an order."""
+    charge = ChargeRequest(order_id.hex(), amount_minor, CURRENCY, "card")
+    return PaymentPart(payment_id=UUID(bytes=order_id), gateway="scripted", charge=charge)
 
 
 class ScriptedProvider:
@@ -39,24 +45,27 @@ class ScriptedProvider:
             self._line, "authorize", lambda: self.charges.setdefault(charge.transaction_id, fresh)
         )
 
-    async def capture(self, transaction_id: str) -> ChargeState:
-        return await self._move(transaction_id, "captured", "authorized")
+    async def capture(self, charge: ChargeRequest) -> ChargeState:
+        return await self._move(charge, "captured", "authorized")
 
-    async def void(self, transaction_id: str) -> ChargeState:
-        return await self._move(transaction_id, "voided", "authorized")
+    async def void(self, charge: ChargeRequest) -> ChargeState:
+        return await self._move(charge, "voided", "authorized")
 
-    async def refund(self, transaction_id: str) -> ChargeState:
-        return await self._move(transaction_id, "refunded", "captured")
+    async def refund(self, charge: ChargeRequest, refund: RefundRequest) -> ChargeState:
+        del refund  # always all of it
+        return await self._move(charge, "refunded", "captured")
 
-    async def lookup(self, transaction_id: str) -> ChargeState | None:
-        return await self._way.trip(self._line, "lookup", lambda: self.charges.get(transaction_id))
+    async def lookup(self, charge: ChargeRequest) -> ChargeState | None:
+        return await self._way.trip(
+            self._line, "lookup", lambda: self.charges.get(charge.transaction_id)
+        )
 
-    async def _move(self, transaction_id: str, to: ChargeStatus, before: str) -> ChargeState:
+    async def _move(self, asked: ChargeRequest, to: ChargeStatus, before: str) -> ChargeState:
         def move() -> ChargeState:
-            charge = self.charges.setdefault(transaction_id, _NEVER)
+            charge = self.charges.setdefault(asked.transaction_id, _NEVER)
             if charge.status == before:
                 charge = ChargeState(to, charge.amount_minor, charge.currency)
-                self.charges[transaction_id] = charge
+                self.charges[asked.transaction_id] = charge
             return charge
 
         return await self._way.trip(self._line, to, move)
@@ -75,22 +84,23 @@ class ScriptedOrders:
         self._line = line
         self._unwinding = unwinding
 
-    async def stalled(self, older_than: datetime, limit: int) -> list[PendingOrder]:
+    async def stalled(self, older_than: datetime, limit: int) -> list[OpenOrder]:
         return await self._database.trip(
             self._line, "stalled", lambda: self._stalled(older_than.timestamp(), limit)
         )
 
-    def _stalled(self, before: float, limit: int) -> list[PendingOrder]:
+    def _stalled(self, before: float, limit: int) -> list[OpenOrder]:
         orders = self._tables.orders
         open_ = [one for one in self.pending if orders[one].status == "pending"]
         self.pending = dict.fromkeys(open_)
         return [
-            PendingOrder(
+            OpenOrder(
                 order_id=UUID(bytes=one),
-                transaction_id=one.hex(),
+                user_id=_CUSTOMER,
+                status="pending",
                 total_minor=orders[one].units,
                 currency=CURRENCY,
-                user_id=_CUSTOMER,
+                parts=(part_of(one, orders[one].units),),
             )
             for one in open_
             if orders[one].created_at < before
@@ -102,7 +112,17 @@ class ScriptedOrders:
 
         return await self._database.trip(self._line, "confirm", confirm)
 
-    async def fail(self, failures: Sequence[tuple[UUID, Mapping[str, Any], str]]) -> list[str]:
+    async def record(self, drafts: Sequence[Any]) -> list[Any]:
+        raise NotImplementedError("buyers of the simulated day record through their own book")
+
+    note_fraud = record
+
+    async def park(self, parkings: Sequence[Parking]) -> list[str]:
+        raise NotImplementedError("no payment of the simulated day has to wait")
+
+    async def fail(
+        self, failures: Sequence[tuple[UUID, Mapping[str, Any], Mapping[str, str]]]
+    ) -> list[str]:
         return await self._database.trip(
             self._line, "fail", lambda: [self._fail(order.bytes) for order, _, _ in failures]
         )

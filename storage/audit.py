@@ -72,6 +72,8 @@ _CHECKS: Mapping[str, tuple[_Check, ...]] = {
         _Check("p7_captured", ("sold", "stalled_before", "settled_before", "now")),
         _Check("p7_amount", ("sold",)),
         _Check("p7_once", ("sold", "now")),
+        _Check("p7_refunds", ("sold", "now")),
+        _Check("p7_refunded", ("sold",)),
         _Check("p7_payment", ("now", "agreed", "lagging", "settled_before", "stalled_before")),
         _Check("p7_left_authorized", ("settled_before",)),
         _Check("p7_total"),
@@ -164,9 +166,15 @@ async def _copy(connection: Any, table: str, records: Any) -> None:
     )
 
 
-async def _charges(provider: ProviderBooks) -> AsyncIterator[tuple[str, int, str, str]]:
+async def _charges(provider: ProviderBooks) -> AsyncIterator[tuple[str, int, str, str, int]]:
     async for charge in provider.charges():
-        yield charge.transaction_id, charge.amount_minor, charge.currency, charge.status
+        yield (
+            charge.transaction_id,
+            charge.amount_minor,
+            charge.currency,
+            charge.status,
+            charge.refunded_minor,
+        )
 
 
 async def _events(bus: EventBusReader) -> AsyncIterator[tuple[UUID]]:

@@ -12,7 +12,8 @@ CREATE TEMPORARY TABLE audit_charges (
     transaction_id  text NOT NULL,
     amount_minor    bigint NOT NULL,
     currency        text NOT NULL,
-    status          text NOT NULL
+    status          text NOT NULL,
+    refunded_minor  bigint NOT NULL
 );
 CREATE TEMPORARY TABLE audit_acknowledged (order_id uuid NOT NULL);
 CREATE TEMPORARY TABLE audit_bus (order_id uuid NOT NULL)
@@ -328,41 +329,88 @@ SELECT format('charge %s (%s %s minor units) is captured, but its order %s is %s
    AND (o.order_id IS NULL
         OR o.status <> ALL ($2::order_status[])
            AND NOT (o.status = 'pending' AND o.created_at >= $3)
+           AND o.waits_until IS NULL
            AND NOT (o.status = 'cancelled' AND o.updated_at >= $4)
            AND o.updated_at <= $5)
  ORDER BY violation LIMIT $1
 
 -- name: p7_amount
-SELECT format('charge %s took %s %s minor units for order %s, whose total is %s %s',
-              c.transaction_id, c.amount_minor, c.currency, o.order_id, o.total_minor,
-              o.currency) AS violation,
+-- All parts of a payment together; what was given back later was taken before.
+WITH taken AS (
+    SELECT p.order_id, sum(c.amount_minor) AS amount_minor,
+           count(*) FILTER (WHERE c.currency <> o.currency::text) AS foreign_currency
+      FROM audit_charges c
+      JOIN payments p USING (transaction_id)
+      JOIN orders o USING (order_id)
+     WHERE c.status IN ('captured', 'refunded') AND o.status = ANY ($2::order_status[])
+     GROUP BY p.order_id
+)
+SELECT format('the charges of order %s took %s minor units (%s of them in another currency),'
+              ' but its total is %s %s',
+              o.order_id, t.amount_minor, t.foreign_currency, o.total_minor, o.currency)
+           AS violation,
        count(*) OVER () AS total
-  FROM audit_charges c
-  JOIN payments p USING (transaction_id)
-  JOIN orders o USING (order_id)
- WHERE c.status = 'captured'
-   AND o.status = ANY ($2::order_status[])
-   AND (c.amount_minor <> o.total_minor OR c.currency <> o.currency::text)
+  FROM taken t JOIN orders o USING (order_id)
+ WHERE t.amount_minor <> o.total_minor OR t.foreign_currency > 0
  ORDER BY violation LIMIT $1
 
 -- name: p7_once
 -- The provider's books were read before the snapshot: what was confirmed since then is left out.
--- Nothing has to be captured for an order that costs nothing.
+-- Nothing has to be captured for an order that costs nothing. An order that was refunded in full
+-- was captured before; the refunds have to be ours (p7_refunds).
 WITH captured AS (
     SELECT p.order_id, count(*) AS charges
       FROM audit_charges c JOIN payments p USING (transaction_id)
-     WHERE c.status = 'captured'
+     WHERE c.status IN ('captured', 'refunded')
      GROUP BY p.order_id
+), asked AS (
+    SELECT order_id, count(*) AS parts FROM payments GROUP BY order_id
 )
-SELECT format('order %s is %s with %s captured charges at the provider, not one',
-              o.order_id, o.status, coalesce(c.charges, 0)) AS violation,
+SELECT format('order %s is %s with %s captured charges at the providers, not %s',
+              o.order_id, o.status, coalesce(c.charges, 0), coalesce(a.parts, 0)) AS violation,
        count(*) OVER () AS total
   FROM orders o
   LEFT JOIN captured c USING (order_id)
+  LEFT JOIN asked a USING (order_id)
  WHERE o.status = ANY ($2::order_status[])
    AND o.confirmed_at <= $3
-   AND coalesce(c.charges, 0) <> 1
-   AND (o.total_minor <> 0 OR c.charges > 1)
+   AND (coalesce(c.charges, 0) <> coalesce(a.parts, 0)
+        OR coalesce(a.parts, 0) = 0 AND o.total_minor <> 0)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_refunds
+-- What the provider gave back of a confirmed order's charge is what we asked for; what was asked
+-- for since the books were read, or is under way, may be missing.
+WITH asked AS (
+    SELECT r.payment_id, sum(r.amount_minor) AS asked,
+           coalesce(sum(r.amount_minor) FILTER (WHERE r.done_at <= $3), 0) AS done
+      FROM refund_parts r GROUP BY r.payment_id
+)
+SELECT format('the provider gave back %s minor units of charge %s, we asked for %s and %s of that'
+              ' are done', c.refunded_minor, c.transaction_id, coalesce(a.asked, 0),
+              coalesce(a.done, 0)) AS violation,
+       count(*) OVER () AS total
+  FROM audit_charges c
+  JOIN payments p USING (transaction_id)
+  JOIN orders o USING (order_id)
+  LEFT JOIN asked a USING (payment_id)
+ WHERE o.status = ANY ($2::order_status[])
+   AND (c.refunded_minor > coalesce(a.asked, 0) OR c.refunded_minor < coalesce(a.done, 0))
+ ORDER BY violation LIMIT $1
+
+-- name: p7_refunded
+-- Our own books: the parts of a refund come to it, and a payment's refunds to what it says.
+SELECT violation, count(*) OVER () AS total FROM (
+    SELECT format('refund %s is of %s minor units, its parts come to %s',
+                  r.refund_id, r.amount_minor, coalesce(sum(p.amount_minor), 0)) AS violation
+      FROM refunds r LEFT JOIN refund_parts p USING (refund_id)
+     GROUP BY r.refund_id HAVING r.amount_minor <> coalesce(sum(p.amount_minor), 0)
+    UNION ALL
+    SELECT format('payment %s has %s minor units refunded, its refunds come to %s',
+                  p.payment_id, p.refunded_minor, coalesce(sum(r.amount_minor), 0))
+      FROM payments p LEFT JOIN refund_parts r USING (payment_id) JOIN orders o USING (order_id)
+     WHERE o.status = ANY ($2::order_status[])
+     GROUP BY p.payment_id HAVING p.refunded_minor <> coalesce(sum(r.amount_minor), 0)) found
  ORDER BY violation LIMIT $1
 
 -- name: p7_payment
@@ -377,7 +425,8 @@ SELECT format('payment %s of order %s is %s (%s %s minor units), the provider sa
  WHERE p.updated_at <= $2
    AND (p.status::text || '/' || coalesce(c.status, 'none') <> ALL ($3::text[])
         AND NOT (p.status::text || '/' || coalesce(c.status, 'none') = ANY ($4::text[])
-                 AND (p.updated_at >= $5 OR o.status = 'pending' AND o.created_at >= $6))
+                 AND (p.updated_at >= $5 OR o.status = 'pending' AND o.created_at >= $6
+                      OR o.waits_until IS NOT NULL))
         OR c.status IN ('authorized', 'captured', 'refunded')
         AND (c.amount_minor <> p.amount_minor OR c.currency <> p.currency::text))
  ORDER BY violation LIMIT $1
@@ -483,7 +532,7 @@ SELECT format('order %s was acknowledged as confirmed, but is %s',
        count(*) OVER () AS total
   FROM audit_acknowledged a
   LEFT JOIN orders o USING (order_id)
- WHERE o.confirmed_at IS NULL OR o.status IN ('pending', 'failed')
+ WHERE o.confirmed_at IS NULL OR o.status = 'failed'
  ORDER BY violation LIMIT $1
 
 -- name: p10_unpaid
@@ -497,7 +546,8 @@ SELECT format('order %s was acknowledged and is %s, but no payment of it is capt
    AND NOT EXISTS (
            SELECT FROM payments p
             WHERE p.order_id = o.order_id
-              AND (p.status = 'captured' OR p.status = 'refunded' AND o.status = 'cancelled'))
+              AND (p.status = 'captured' OR p.status = 'refunded'
+                   AND (p.refunded_minor > 0 OR o.status = 'cancelled')))
  ORDER BY violation LIMIT $1
 
 -- name: p10_event
@@ -506,7 +556,7 @@ SELECT format('the bus says that order %s is confirmed, but it is %s',
        count(*) OVER () AS total
   FROM (SELECT DISTINCT order_id FROM audit_bus) b
   LEFT JOIN orders o USING (order_id)
- WHERE o.confirmed_at IS NULL OR o.status IN ('pending', 'failed')
+ WHERE o.confirmed_at IS NULL OR o.status = 'failed'
  ORDER BY violation LIMIT $1
 
 -- name: p10_charge

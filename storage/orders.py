@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,13 +13,16 @@ import orjson
 
 from domain.orders import (
     HistoryOfCustomer,
+    OpenOrder,
     OrderDraft,
     OrderLine,
     OutboxEvent,
-    PendingOrder,
+    Parking,
+    PaymentPart,
     RecordedOrder,
     StoredOrder,
 )
+from domain.payments import ChargeRequest, NextAction, ProviderEvent
 from domain.ports import Unavailable
 from storage.sql import load
 from storage.stock_journal import reach
@@ -79,12 +83,32 @@ class PostgresOrderBook:
         joined = [",".join(one) for one in flags]
         await reach(lambda: self._pool.execute(_SQL["note_fraud"], ids, risks, actions, joined))
 
-    async def fail(self, failures: Sequence[tuple[UUID, Mapping[str, Any], str]]) -> list[str]:
+    async def fail(
+        self, failures: Sequence[tuple[UUID, Mapping[str, Any], Mapping[str, str]]]
+    ) -> list[str]:
         ids = [order_id for order_id, _, _ in failures]
         problems = [_json(problem) for _, problem, _ in failures]
-        payments = [payment for _, _, payment in failures]
-        rows = await reach(lambda: self._pool.fetch(_SQL["fail"], ids, problems, payments))
+        charges = [charge for _, _, left in failures for charge in left.items()]
+        names = [transaction_id for transaction_id, _ in charges]
+        states = [state for _, state in charges]
+        rows = await reach(lambda: self._pool.fetch(_SQL["fail"], ids, problems, names, states))
         return await self._statuses(ids, rows)
+
+    async def park(self, parkings: Sequence[Parking]) -> list[str]:
+        told = [(one.order_id, *action) for one in parkings for action in one.actions]
+        rows = await reach(
+            lambda: self._pool.fetch(
+                _SQL["park"],
+                [one.order_id for one in parkings],
+                [one.status for one in parkings],
+                [one.waits_until for one in parkings],
+                [order_id for order_id, _, _, _ in told],
+                [payment_id for _, payment_id, _, _ in told],
+                [status for _, _, status, _ in told],
+                [_json(_of_action(action)) for _, _, _, action in told],
+            )
+        )
+        return await self._statuses([one.order_id for one in parkings], rows)
 
     async def _statuses(self, ids: Sequence[UUID], rows: Sequence[asyncpg.Record]) -> list[str]:
         """Each order's status; asked for again where the statement could not see the newest."""
@@ -125,11 +149,48 @@ class PostgresOrderBook:
             confirmed_at=row["confirmed_at"],
             failed_at=row["failed_at"],
             lines=lines,
+            waits_until=row["waits_until"],
+            actions=_actions(row["actions"]),
         )
 
-    async def stalled(self, older_than: datetime, limit: int) -> list[PendingOrder]:
-        rows = await reach(lambda: self._pool.fetch(_SQL["stalled"], older_than, limit))
-        return [PendingOrder(**dict(row)) for row in rows]
+    async def stalled(self, older_than: datetime, limit: int) -> list[OpenOrder]:
+        return await self._open_orders("stalled", older_than, limit)
+
+    async def waiting(
+        self, now: datetime, looked_at_before: datetime, limit: int
+    ) -> list[OpenOrder]:
+        return await self._open_orders("waiting", now, looked_at_before, limit)
+
+    async def open_by_charge(self, transaction_id: str) -> OpenOrder | None:
+        return next(iter(await self._open_orders("open_by_charge", transaction_id)), None)
+
+    async def open_by_id(self, order_id: UUID) -> OpenOrder | None:
+        return next(iter(await self._open_orders("open_by_id", order_id)), None)
+
+    async def _open_orders(self, query: str, *arguments: Any) -> list[OpenOrder]:
+        rows = await reach(lambda: self._pool.fetch(_SQL[query], *arguments))
+        grouped = itertools.groupby(rows, key=lambda row: row["order_id"])
+        return [_open_order(list(group)) for _, group in grouped]
+
+    async def switch_gateway(self, transaction_id: str, gateway: str) -> None:
+        await reach(lambda: self._pool.execute(_SQL["switch_gateway"], transaction_id, gateway))
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a lease; False while somebody else has it."""
+        row = await reach(lambda: self._pool.fetchrow(_SQL["lease"], name, holder, seconds))
+        return row is not None
+
+    async def note_event(self, gateway: str, event: ProviderEvent) -> bool:
+        """Keep a webhook; False if it had come before."""
+        values = (gateway, event.event_id, event.type, event.transaction_id)
+        return await reach(lambda: self._pool.fetchval(_SQL["note_event"], *values)) is not None
+
+    async def event_handled(self, gateway: str, event_id: str) -> None:
+        """Nothing is left to be done about a webhook."""
+        await reach(lambda: self._pool.execute(_SQL["event_handled"], gateway, event_id))
+
+    async def events_settled(self, received_before: datetime) -> None:
+        await reach(lambda: self._pool.execute(_SQL["events_settled"], received_before))
 
     async def holds_of(self, order_id: UUID) -> list[tuple[bytes, bytes]]:
         rows = await reach(lambda: self._pool.fetch(_SQL["holds_of"], order_id))
@@ -147,7 +208,7 @@ class PostgresOrderBook:
         """How many events wait for the relay and how many orders are pending."""
         row = await reach(lambda: self._pool.fetchrow(_SQL["counts"]))
         assert row is not None
-        return {"outbox_pending": row["outbox_pending"], "orders_pending": row["orders_pending"]}
+        return dict(row)
 
 
 def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
@@ -156,6 +217,11 @@ def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
         (draft.order_id, number, line)
         for draft in drafts
         for number, line in enumerate(draft.lines, 1)
+    ]
+    parts = [
+        (draft.order_id, number, part, part.charge)
+        for draft in drafts
+        for number, part in enumerate(draft.parts, 1)
     ]
     return [
         [d.order_id for d in drafts],
@@ -181,10 +247,19 @@ def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
         [line.name for _, _, line in lines],
         [line.quantity for _, _, line in lines],
         [line.unit_price_minor for _, _, line in lines],
-        [d.payment_id for d in drafts],
-        [d.transaction_id for d in drafts],
-        [d.payment_token for d in drafts],
-        [d.gateway for d in drafts],
+        [line.discount_minor for _, _, line in lines],
+        [line.tax_minor for _, _, line in lines],
+        [part.payment_id for _, _, part, _ in parts],
+        [order_id for order_id, _, _, _ in parts],
+        [number for _, number, _, _ in parts],
+        [charge.transaction_id for _, _, _, charge in parts],
+        [charge.amount_minor for _, _, _, charge in parts],
+        [charge.currency for _, _, _, charge in parts],
+        [charge.kind for _, _, _, charge in parts],
+        [charge.payment_token for _, _, _, charge in parts],
+        [part.gateway for _, _, part, _ in parts],
+        [charge.customer for _, _, _, charge in parts],
+        [charge.return_url for _, _, _, charge in parts],
     ]
 
 
@@ -195,4 +270,44 @@ def _totals(row: asyncpg.Record) -> dict[str, Any]:
 
 
 def _recorded(row: asyncpg.Record) -> RecordedOrder:
-    return RecordedOrder(**_totals(row), request_hash=row["request_hash"])
+    return RecordedOrder(
+        **_totals(row),
+        request_hash=row["request_hash"],
+        waits_until=row["waits_until"],
+        actions=_actions(row["actions"]),
+    )
+
+
+def _of_action(action: NextAction | None) -> Mapping[str, Any] | None:
+    if action is None:
+        return None
+    return {"kind": action.kind, "url": action.url, "instructions": dict(action.instructions)}
+
+
+def _actions(kept: Sequence[Mapping[str, Any]] | None) -> tuple[NextAction, ...]:
+    return tuple(NextAction(**one) for one in kept or ())
+
+
+def _open_order(rows: Sequence[asyncpg.Record]) -> OpenOrder:
+    order = rows[0]
+    parts = tuple(
+        PaymentPart(payment_id=row["payment_id"], gateway=row["gateway"], charge=_charge(row))
+        for row in rows
+        if row["payment_id"] is not None
+    )
+    names = ("order_id", "user_id", "status", "total_minor", "currency", "waits_until")
+    return OpenOrder(**{name: order[name] for name in names}, parts=parts)
+
+
+def _charge(row: asyncpg.Record) -> ChargeRequest:
+    return ChargeRequest(
+        row["transaction_id"],
+        row["amount_minor"],
+        row["currency"],
+        row["payment_token"],
+        kind=row["payment_method"],
+        payer=str(row["user_id"]),
+        customer=row["customer"],
+        return_url=row["return_url"],
+        asked_at=row["created_at"],
+    )

@@ -22,22 +22,23 @@ WITH draft AS (
     RETURNING order_id, user_id
 ), lines AS (
     INSERT INTO order_items (order_id, line, product_id, variant_id, name, quantity,
-                             unit_price_minor, subtotal_minor)
+                             unit_price_minor, subtotal_minor, discount_minor, tax_minor)
     SELECT i.order_id, i.line, i.product_id, i.variant_id, i.name, i.quantity,
-           i.unit_price_minor, i.quantity * i.unit_price_minor
+           i.unit_price_minor, i.quantity * i.unit_price_minor, i.discount_minor, i.tax_minor
     FROM unnest($17::uuid[], $18::smallint[], $19::uuid[], $20::uuid[], $21::text[], $22::int[],
-                $23::bigint[])
-        AS i (order_id, line, product_id, variant_id, name, quantity, unit_price_minor)
+                $23::bigint[], $24::bigint[], $25::bigint[])
+        AS i (order_id, line, product_id, variant_id, name, quantity, unit_price_minor,
+              discount_minor, tax_minor)
     JOIN fresh USING (order_id)
 ), charges AS (
-    INSERT INTO payments (payment_id, order_id, transaction_id, amount_minor, currency,
-                          payment_method, payment_token, gateway)
-    SELECT p.payment_id, p.order_id, p.transaction_id, p.amount_minor, p.currency,
-           p.payment_method, p.payment_token, p.gateway
-    FROM unnest($24::uuid[], $1::uuid[], $25::text[], $10::bigint[], $11::text[], $12::text[],
-                $26::text[], $27::text[])
-        AS p (payment_id, order_id, transaction_id, amount_minor, currency, payment_method,
-              payment_token, gateway)
+    INSERT INTO payments (payment_id, order_id, part, transaction_id, amount_minor, currency,
+                          payment_method, payment_token, gateway, customer, return_url)
+    SELECT p.payment_id, p.order_id, p.part, p.transaction_id, p.amount_minor, p.currency,
+           p.payment_method, p.payment_token, p.gateway, p.customer, p.return_url
+    FROM unnest($26::uuid[], $27::uuid[], $28::smallint[], $29::text[], $30::bigint[],
+                $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[])
+        AS p (payment_id, order_id, part, transaction_id, amount_minor, currency, payment_method,
+              payment_token, gateway, customer, return_url)
     JOIN fresh USING (order_id)
 )
 SELECT fresh.order_id, history.recent, history.average, history.country
@@ -52,7 +53,10 @@ LEFT JOIN LATERAL (
 ) history ON true
 
 -- name: by_keys
-SELECT o.*, k.position
+SELECT o.*, k.position,
+       CASE WHEN o.status = 'awaiting_payment' THEN
+           (SELECT jsonb_agg(p.next_action ORDER BY p.part) FROM payments p
+            WHERE p.order_id = o.order_id AND p.next_action IS NOT NULL) END AS actions
 FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (user_id, idempotency_key, position)
 JOIN orders o USING (user_id, idempotency_key)
 
@@ -64,7 +68,7 @@ WITH wanted AS (
         AS w (order_id, event_id, type, data)
 ), pending AS (
     SELECT o.order_id FROM orders o JOIN wanted USING (order_id)
-    WHERE o.status = 'pending' ORDER BY o.order_id FOR UPDATE OF o
+    WHERE o.status IN ('pending', 'accepted', 'awaiting_payment') ORDER BY o.order_id FOR UPDATE OF o
 ), held AS (
     SELECT r.reservation_id, r.order_id, r.quantity
     FROM inventory_reservations r JOIN pending USING (order_id)
@@ -81,13 +85,14 @@ WITH wanted AS (
     FROM held JOIN ready USING (order_id)
     WHERE r.reservation_id = held.reservation_id
 ), captured AS (
-    UPDATE payments p SET status = 'captured', updated_at = now()
+    UPDATE payments p SET status = 'captured', next_action = NULL, updated_at = now()
     FROM ready WHERE p.order_id = ready.order_id
 ), told AS (
     INSERT INTO outbox (event_id, type, subject, data)
     SELECT w.event_id, w.type, w.order_id, w.data::jsonb FROM wanted w JOIN ready USING (order_id)
 ), confirmed AS (
-    UPDATE orders o SET status = 'confirmed', confirmed_at = now(), updated_at = now()
+    UPDATE orders o SET status = 'confirmed', confirmed_at = now(), updated_at = now(),
+           waits_until = NULL
     FROM ready WHERE o.order_id = ready.order_id
     RETURNING o.order_id
 )
@@ -96,7 +101,7 @@ SELECT w.order_id,
        -- that is seen here is older than that, and `statuses` is asked.
        CASE WHEN c.order_id IS NOT NULL THEN 'confirmed'
             WHEN p.order_id IS NOT NULL THEN 'not_held'
-            WHEN o.status <> 'pending' THEN o.status::text END AS status
+            WHEN o.status NOT IN ('pending', 'accepted', 'awaiting_payment') THEN o.status::text END AS status
 FROM wanted w
 LEFT JOIN confirmed c USING (order_id)
 LEFT JOIN pending p USING (order_id)
@@ -109,27 +114,58 @@ FROM unnest($1::uuid[], $2::real[], $3::text[], $4::text[]) AS f (order_id, scor
 WHERE o.order_id = f.order_id
 
 -- name: fail
+-- Orders that are still open become failed; each charge as it was left, voided if nothing is said.
 WITH wanted AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (order_id, failure, payment)
-), pending AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[]) AS w (order_id, failure)
+), open AS (
     SELECT o.order_id FROM orders o JOIN wanted USING (order_id)
-    WHERE o.status = 'pending' ORDER BY o.order_id FOR UPDATE OF o
+    WHERE o.status IN ('pending', 'in_review', 'accepted', 'awaiting_payment')
+    ORDER BY o.order_id FOR UPDATE OF o
 ), failed AS (
     UPDATE orders o SET status = 'failed', failure = w.failure::jsonb, failed_at = now(),
-           updated_at = now()
-    FROM wanted w JOIN pending USING (order_id) WHERE o.order_id = w.order_id
+           updated_at = now(), waits_until = NULL
+    FROM wanted w JOIN open USING (order_id) WHERE o.order_id = w.order_id
     RETURNING o.order_id
 ), settled AS (
-    UPDATE payments p SET status = w.payment::payment_status, updated_at = now()
-    FROM wanted w JOIN pending USING (order_id) WHERE p.order_id = w.order_id
+    UPDATE payments p SET status = coalesce(c.status, 'voided')::payment_status,
+           next_action = NULL, updated_at = now(),
+           refunded_minor = CASE c.status WHEN 'refunded' THEN p.amount_minor ELSE 0 END
+    FROM open, payments own
+    LEFT JOIN unnest($3::text[], $4::text[]) AS c (transaction_id, status) USING (transaction_id)
+    WHERE own.order_id = open.order_id AND p.payment_id = own.payment_id
 )
 SELECT w.order_id,
        -- None as in `confirm`.
        CASE WHEN f.order_id IS NOT NULL THEN 'failed'
-            WHEN o.status <> 'pending' THEN o.status::text END AS status
+            WHEN o.failed_at IS NOT NULL OR o.confirmed_at IS NOT NULL THEN o.status::text
+       END AS status
 FROM wanted w
 LEFT JOIN failed f USING (order_id)
 LEFT JOIN orders o ON o.order_id = w.order_id
+
+-- name: park
+-- Pending orders wait from now on; what waits already for the same is told so.
+WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
+        AS w (order_id, status, waits_until)
+), pending AS (
+    SELECT o.order_id FROM orders o JOIN wanted USING (order_id)
+    WHERE o.status IN ('pending', 'accepted') ORDER BY o.order_id FOR UPDATE OF o
+), parked AS (
+    UPDATE orders o SET status = w.status::order_status, waits_until = w.waits_until,
+           looked_at = now(), updated_at = now()
+    FROM wanted w JOIN pending USING (order_id) WHERE o.order_id = w.order_id
+    RETURNING o.order_id, o.status
+), told AS (
+    UPDATE payments p SET status = c.status::payment_status, next_action = c.action::jsonb,
+           updated_at = now()
+    FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[])
+        AS c (order_id, payment_id, status, action)
+    JOIN parked USING (order_id)
+    WHERE p.payment_id = c.payment_id
+)
+SELECT w.order_id, p.status::text AS status
+FROM wanted w LEFT JOIN parked p USING (order_id)
 
 -- name: statuses
 SELECT order_id, status::text AS status FROM orders WHERE order_id = ANY ($1::uuid[])
@@ -145,7 +181,11 @@ WITH gone AS (
 DELETE FROM orders o USING gone WHERE o.order_id = gone.order_id
 
 -- name: find
-SELECT * FROM orders WHERE order_id = $1 AND user_id = $2
+SELECT o.*,
+       CASE WHEN o.status = 'awaiting_payment' THEN
+           (SELECT jsonb_agg(p.next_action ORDER BY p.part) FROM payments p
+            WHERE p.order_id = o.order_id AND p.next_action IS NOT NULL) END AS actions
+FROM orders o WHERE o.order_id = $1 AND o.user_id = $2
 
 -- name: find_items
 SELECT i.product_id, i.variant_id, i.name, i.quantity, i.unit_price_minor, v.sku
@@ -153,10 +193,82 @@ FROM order_items i LEFT JOIN product_variants v USING (variant_id)
 WHERE i.order_id = $1 ORDER BY i.line
 
 -- name: stalled
-SELECT o.order_id, o.user_id, o.total_minor, o.currency, p.transaction_id
-FROM orders o JOIN payments p USING (order_id)
-WHERE o.status = 'pending' AND o.created_at < $1
-ORDER BY o.created_at LIMIT $2
+SELECT o.order_id, o.user_id, o.status::text AS status, o.total_minor, o.currency,
+       o.waits_until, o.created_at,
+       p.payment_id, p.gateway, p.transaction_id, p.amount_minor, p.payment_method,
+       p.payment_token, p.customer, p.return_url
+FROM (SELECT * FROM orders WHERE status = 'pending' AND created_at < $1
+      ORDER BY created_at LIMIT $2) o
+LEFT JOIN payments p USING (order_id)
+ORDER BY o.created_at, o.order_id, p.part
+
+-- name: waiting
+-- Orders that wait: those whose time is over, those of which a webhook came, and the others of
+-- which nobody has asked for a while, the longest unasked first. They count as looked at.
+WITH told AS (
+    SELECT DISTINCT p.order_id
+    FROM payment_events e JOIN payments p USING (transaction_id)
+    WHERE e.handled_at IS NULL
+), due AS (
+    SELECT o.order_id FROM orders o
+    WHERE o.waits_until IS NOT NULL
+      AND (o.waits_until <= $1
+           OR o.status <> 'in_review'
+              AND (o.looked_at < $2 OR o.order_id IN (SELECT order_id FROM told)))
+    ORDER BY o.looked_at LIMIT $3 FOR UPDATE OF o SKIP LOCKED
+), seen AS (
+    UPDATE orders o SET looked_at = $1 FROM due WHERE o.order_id = due.order_id RETURNING o.*
+)
+SELECT o.order_id, o.user_id, o.status::text AS status, o.total_minor, o.currency,
+       o.waits_until, o.created_at,
+       p.payment_id, p.gateway, p.transaction_id, p.amount_minor, p.payment_method,
+       p.payment_token, p.customer, p.return_url
+FROM seen o LEFT JOIN payments p USING (order_id)
+ORDER BY o.order_id, p.part
+
+-- name: open_by_charge
+SELECT o.order_id, o.user_id, o.status::text AS status, o.total_minor, o.currency,
+       o.waits_until, o.created_at,
+       p.payment_id, p.gateway, p.transaction_id, p.amount_minor, p.payment_method,
+       p.payment_token, p.customer, p.return_url
+FROM orders o LEFT JOIN payments p USING (order_id)
+WHERE o.order_id = (SELECT order_id FROM payments WHERE transaction_id = $1)
+ORDER BY p.part
+
+-- name: open_by_id
+SELECT o.order_id, o.user_id, o.status::text AS status, o.total_minor, o.currency,
+       o.waits_until, o.created_at,
+       p.payment_id, p.gateway, p.transaction_id, p.amount_minor, p.payment_method,
+       p.payment_token, p.customer, p.return_url
+FROM orders o LEFT JOIN payments p USING (order_id)
+WHERE o.order_id = $1
+ORDER BY p.part
+
+-- name: switch_gateway
+UPDATE payments SET gateway = $2, updated_at = now()
+WHERE transaction_id = $1 AND status = 'created'
+
+-- name: lease
+-- Taken if it is free, ours already, or its holder has let it run out.
+INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE leases.holder = excluded.holder OR leases.expires_at <= now()
+RETURNING holder
+
+-- name: note_event
+INSERT INTO payment_events (gateway, event_id, type, transaction_id) VALUES ($1, $2, $3, $4)
+ON CONFLICT (gateway, event_id) DO NOTHING RETURNING event_id
+
+-- name: events_settled
+-- Webhooks that nothing waits for any more, or whose order is unknown.
+UPDATE payment_events e SET handled_at = now()
+WHERE e.handled_at IS NULL AND e.received_at <= $1
+  AND NOT EXISTS (SELECT FROM payments p JOIN orders o USING (order_id)
+                  WHERE p.transaction_id = e.transaction_id AND o.waits_until IS NOT NULL
+                    AND o.looked_at < e.received_at)
+
+-- name: event_handled
+UPDATE payment_events SET handled_at = now() WHERE gateway = $1 AND event_id = $2
 
 -- name: holds_of
 SELECT reservation_id, inventory_id FROM inventory_reservations
@@ -171,4 +283,5 @@ UPDATE outbox SET published_at = now() WHERE event_id = ANY ($1::uuid[])
 
 -- name: counts
 SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS outbox_pending,
-       (SELECT count(*) FROM orders WHERE status = 'pending') AS orders_pending
+       (SELECT count(*) FROM orders WHERE status = 'pending') AS orders_pending,
+       (SELECT count(*) FROM orders WHERE waits_until IS NOT NULL) AS orders_waiting

@@ -134,6 +134,6 @@ WHERE r.status = 'active'
   -- What has just run out is its owner's: having it look costs the pair's whole state.
   AND (r.expires_at <= now() - interval '1 second'
        OR (r.expires_at > now() AND r.created_at <= now() - make_interval(secs => $1)
-           AND o.status IS DISTINCT FROM 'pending'))
+           AND coalesce(o.status NOT IN ('pending', 'in_review', 'accepted', 'awaiting_payment'), true)))
 ORDER BY r.expires_at
 LIMIT $2

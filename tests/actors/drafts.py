@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from domain.orders import OrderDraft, OrderLine
+from domain.orders import OrderDraft, OrderLine, PaymentPart
+from domain.payments import ChargeRequest
 
 TAX_MINOR = 80
 SHIPPING_MINOR = 500
@@ -29,6 +30,7 @@ def line(quantity: int = 1, *, variant_id: uuid.UUID | None = None) -> OrderLine
 def draft(lines: Sequence[OrderLine] = (), **changes: Any) -> OrderDraft:
     """An order of these lines, one mug if none are given; `changes` go into the draft."""
     lines = tuple(lines) or (line(),)
+    token = changes.pop("payment_token", "card_1")
     subtotal_minor = sum(one.subtotal_minor for one in lines)
     order_id = uuid.uuid4()
     values: dict[str, Any] = {
@@ -45,13 +47,32 @@ def draft(lines: Sequence[OrderLine] = (), **changes: Any) -> OrderDraft:
         "total_minor": subtotal_minor + TAX_MINOR + SHIPPING_MINOR,
         "currency": "USD",
         "payment_method": "card",
-        "payment_token": "card_1",
         "shipping_method": "standard",
         "shipping_address": ADDRESS,
         "billing_address": None,
         "estimated_delivery": date(2026, 12, 1),
-        "payment_id": uuid.uuid4(),
-        "transaction_id": f"charge-{order_id}",
-        "gateway": "simulated",
     }
-    return OrderDraft(**{**values, **changes})
+    values |= changes
+    if "parts" not in values:
+        values["parts"] = (part(values["order_id"], values["total_minor"], token),)
+    return OrderDraft(**values)
+
+
+def part(
+    order_id: uuid.UUID,
+    amount_minor: int,
+    token: str = "card_1",
+    *,
+    name: str = "charge",
+    gateway: str = "simulated",
+    **about: Any,
+) -> PaymentPart:
+    """A payment of an order; `about` goes into its charge."""
+    charge = ChargeRequest(f"{name}-{order_id}", amount_minor, "USD", token, **about)
+    return PaymentPart(payment_id=uuid.uuid4(), gateway=gateway, charge=charge)
+
+
+def transaction_of(order: OrderDraft) -> str:
+    """Our id of the order's only charge."""
+    [only] = order.parts
+    return only.transaction_id

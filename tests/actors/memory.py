@@ -14,14 +14,16 @@ from uuid import UUID
 
 from domain.orders import (
     HistoryOfCustomer,
+    OpenOrder,
     OrderDraft,
     OutboxEvent,
-    PendingOrder,
+    Parking,
     RecordedOrder,
     StoredOrder,
 )
-from domain.payments import ChargeRequest, ChargeState
+from domain.payments import ChargeRequest, ChargeState, NextAction, RefundRequest
 from domain.ports import Unavailable
+from domain.transitions import OPEN_ORDERS
 from tests.actors.faults import Fault, Faults
 from tests.actors.memory_journal import MemoryJournal, Reservation, Row
 
@@ -53,8 +55,22 @@ class _Order:
     draft: OrderDraft
     created_at: datetime
     status: str = "pending"
-    payment: str = "created"
+    payments: dict[str, str] = field(default_factory=dict)
     failure: Mapping[str, Any] | None = None
+    waits_until: datetime | None = None
+    looked_at: datetime | None = None
+    actions: tuple[NextAction, ...] = ()
+
+    @property
+    def payment(self) -> str:
+        """How the order's only payment stands."""
+        [only] = self.draft.parts
+        return self.payments.get(only.transaction_id, "created")
+
+    @property
+    def open(self) -> bool:
+        """Neither confirmed nor failed."""
+        return self.status in OPEN_ORDERS
 
 
 @dataclass
@@ -76,7 +92,7 @@ class MemoryOrders:
 
     def _is_pending(self, order_id: bytes) -> bool:
         order = self.orders.get(UUID(bytes=order_id))
-        return order is not None and order.status == "pending"
+        return order is not None and order.open
 
     async def record(self, drafts: Sequence[OrderDraft]) -> list[HistoryOfCustomer | RecordedOrder]:
         self.batches.append(("record", len(drafts)))
@@ -98,14 +114,17 @@ class MemoryOrders:
         order = self.orders.get(order_id)
         if order is None:
             return "unknown"
-        if order.status != "pending":
+        if order.status not in ("pending", "accepted", "awaiting_payment"):
             return order.status
         held = self._active(order_id)
         if sum(one.quantity for one in held) != sum(line.quantity for line in order.draft.lines):
             return "not_held"
         for one in held:
             one.status = "allocated"
-        order.status, order.payment = "confirmed", "captured"
+        order.status, order.waits_until = "confirmed", None
+        order.payments = dict.fromkeys(
+            [one.transaction_id for one in order.draft.parts], "captured"
+        )
         self.outbox[event.event_id] = event
         return "confirmed"
 
@@ -119,15 +138,32 @@ class MemoryOrders:
     async def note_fraud(self, scores: Sequence[tuple[UUID, float, str, tuple[str, ...]]]) -> None:
         self.faults.do("note_fraud", lambda: self.notes.extend(scores))
 
-    async def fail(self, failures: Sequence[tuple[UUID, Mapping[str, Any], str]]) -> list[str]:
+    async def fail(
+        self, failures: Sequence[tuple[UUID, Mapping[str, Any], Mapping[str, str]]]
+    ) -> list[str]:
         return self.faults.do("fail", lambda: [self._fail(*one) for one in failures])
 
-    def _fail(self, order_id: UUID, failure: Mapping[str, Any], payment: str) -> str:
+    def _fail(self, order_id: UUID, failure: Mapping[str, Any], charges: Mapping[str, str]) -> str:
         order = self.orders.get(order_id)
         if order is None:
             return "unknown"
-        if order.status == "pending":
-            order.status, order.failure, order.payment = "failed", failure, payment
+        if order.open:
+            order.status, order.failure, order.waits_until = "failed", failure, None
+            names = [one.transaction_id for one in order.draft.parts]
+            order.payments = {**dict.fromkeys(names, "voided"), **charges}
+        return order.status
+
+    async def park(self, parkings: Sequence[Parking]) -> list[str]:
+        return self.faults.do("park", lambda: [self._park(one) for one in parkings])
+
+    def _park(self, parking: Parking) -> str:
+        order = self.orders[parking.order_id]
+        if order.status in ("pending", "accepted"):
+            order.status, order.waits_until = parking.status, parking.waits_until
+            order.looked_at = self.utc()
+            names = {one.payment_id: one.transaction_id for one in order.draft.parts}
+            order.payments = {names[one]: status for one, status, _ in parking.actions}
+            order.actions = tuple(one for _, _, one in parking.actions if one is not None)
         return order.status
 
     async def withdraw(self, order_ids: Sequence[UUID]) -> None:
@@ -167,22 +203,46 @@ class MemoryOrders:
             if one.order_id == order_id.bytes and one.status == "active"
         ]
 
-    async def stalled(self, older_than: datetime, limit: int) -> list[PendingOrder]:
+    async def stalled(self, older_than: datetime, limit: int) -> list[OpenOrder]:
         pending = [
             order
             for order in self.orders.values()
             if order.status == "pending" and order.created_at < older_than
         ]
-        return [
-            PendingOrder(
-                order_id=order.draft.order_id,
-                transaction_id=order.draft.transaction_id,
-                total_minor=order.draft.total_minor,
-                currency=order.draft.currency,
-                user_id=order.draft.user_id,
+        return [_open(order) for order in sorted(pending, key=lambda one: one.created_at)[:limit]]
+
+    async def waiting(
+        self, now: datetime, looked_at_before: datetime, limit: int
+    ) -> list[OpenOrder]:
+        due = [
+            order
+            for order in self.orders.values()
+            if order.waits_until is not None
+            and order.looked_at is not None
+            and (
+                order.waits_until <= now
+                or (order.status != "in_review" and order.looked_at < looked_at_before)
             )
-            for order in sorted(pending, key=lambda one: one.created_at)[:limit]
         ]
+        for order in due:
+            order.looked_at = now
+        return [_open(order) for order in due[:limit]]
+
+    async def open_by_charge(self, transaction_id: str) -> OpenOrder | None:
+        for order in self.orders.values():
+            if transaction_id in [one.transaction_id for one in order.draft.parts]:
+                return _open(order)
+        return None
+
+    async def open_by_id(self, order_id: UUID) -> OpenOrder | None:
+        order = self.orders.get(order_id)
+        return None if order is None else _open(order)
+
+    async def switch_gateway(self, transaction_id: str, gateway: str) -> None:
+        raise NotImplementedError("no test on these twins has a second provider yet")
+
+    async def events_settled(self, received_before: datetime) -> None:
+        pass
 
     async def unpublished(self, limit: int) -> list[OutboxEvent]:
         waiting = sorted(set(self.outbox) - set(self.published))
@@ -190,6 +250,18 @@ class MemoryOrders:
 
     async def mark_published(self, event_ids: Collection[UUID]) -> None:
         self.faults.do("mark_published", lambda: self.published.extend(event_ids))
+
+
+def _open(order: _Order) -> OpenOrder:
+    return OpenOrder(
+        order_id=order.draft.order_id,
+        user_id=order.draft.user_id,
+        status=order.status,
+        total_minor=order.draft.total_minor,
+        currency=order.draft.currency,
+        parts=order.draft.parts,
+        waits_until=order.waits_until,
+    )
 
 
 def _totals(order: _Order) -> dict[str, Any]:
@@ -200,7 +272,8 @@ def _totals(order: _Order) -> dict[str, Any]:
 
 
 class MemoryProvider:
-    """PaymentProvider: `card_declined` is declined, every other card is charged."""
+    """PaymentProvider: `card_declined` is declined, `card_3ds` waits for `approve`, the rest is
+    charged."""
 
     name = "memory"
 
@@ -217,33 +290,47 @@ class MemoryProvider:
             charge.currency,
             declined,
         )
+        if charge.payment_token == "card_3ds":
+            action = NextAction("redirect", f"https://bank.example/{charge.transaction_id}")
+            state = replace(state, status="requires_action", next_action=action)
         return self._do("authorize", lambda: self.books.setdefault(charge.transaction_id, state))
 
-    async def capture(self, transaction_id: str) -> ChargeState:
-        return self._do("capture", lambda: self._move(transaction_id, "authorized", "captured"))
+    async def capture(self, charge: ChargeRequest) -> ChargeState:
+        return self._do("capture", lambda: self._move(charge, "authorized", "captured"))
 
-    async def void(self, transaction_id: str) -> ChargeState:
-        return self._do("void", lambda: self._move(transaction_id, "authorized", "voided"))
+    async def void(self, charge: ChargeRequest) -> ChargeState:
+        return self._do("void", lambda: self._void(charge))
 
-    async def refund(self, transaction_id: str) -> ChargeState:
-        return self._do("refund", lambda: self._move(transaction_id, "captured", "refunded"))
+    async def refund(self, charge: ChargeRequest, refund: RefundRequest) -> ChargeState:
+        assert refund.amount_minor == charge.amount_minor, "this twin knows full refunds only"
+        return self._do("refund", lambda: self._move(charge, "captured", "refunded"))
 
-    async def lookup(self, transaction_id: str) -> ChargeState | None:
-        return self._do("lookup", lambda: self.books.get(transaction_id))
+    async def lookup(self, charge: ChargeRequest) -> ChargeState | None:
+        return self._do("lookup", lambda: self.books.get(charge.transaction_id))
+
+    def approve(self, transaction_id: str) -> None:
+        """The buyer has done what was asked."""
+        self.books[transaction_id] = replace(
+            self.books[transaction_id], status="authorized", next_action=None
+        )
 
     def _do(self, method: str, work: Callable[[], T]) -> T:
         self.calls.append(method)
         return self.faults.do(method, work)
 
-    def _move(self, transaction_id: str, before: str, after: Any) -> ChargeState:
-        state = self.books.get(transaction_id)
+    def _void(self, charge: ChargeRequest) -> ChargeState:
+        self._move(charge, "requires_action", "voided")
+        return self._move(charge, "authorized", "voided")
+
+    def _move(self, charge: ChargeRequest, before: str, after: Any) -> ChargeState:
+        state = self.books.get(charge.transaction_id)
         if state is None:
             state = ChargeState("voided", 0, "USD")
             if after != "voided":
                 return state
         if state.status == before:
-            state = replace(state, status=after)
-        self.books[transaction_id] = state
+            state = replace(state, status=after, next_action=None)
+        self.books[charge.transaction_id] = state
         return state
 
 

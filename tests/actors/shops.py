@@ -8,10 +8,13 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from actors.checkout import Checkout, CheckoutConfig, Demand
+from actors.charges import Charges
+from actors.checkout import Checkout, Demand
+from actors.order_steps import OrderSteps, StepConfig
 from actors.outbox_relay import OutboxRelay
 from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
+from actors.settlement import Settlement
 from actors.stock_client import LocalTransport, StockClient, StockClientConfig
 from domain.orders import OrderDraft
 from domain.warehouse_choice import Haul, Source
@@ -21,6 +24,7 @@ from tests.actors.owners import an_owner, new_id, running
 
 QUICK = StockClientConfig(retry_first_s=0.001, retry_max_s=0.002)
 STALLED_AFTER_S = 15.0
+GATEWAYS = ("simulated", "second")
 
 
 class Hasty:
@@ -47,26 +51,36 @@ class Shop:
         sweep: Any,
         bus: MemoryBus,
         monotonic: Any = None,
-        config: CheckoutConfig | None = None,
+        config: StepConfig | None = None,
     ) -> None:
         elapsed = monotonic or clock.unix
         self.stock = StockClient(
             transport, routing=Routing(("pool-0",)), monotonic=elapsed, config=QUICK
         )
+        charges = Charges(dict.fromkeys(GATEWAYS, provider), monotonic=elapsed)
+        self.steps = OrderSteps(orders, monotonic=elapsed, config=config)
+        self.settlement = Settlement(
+            orders=orders,
+            steps=self.steps,
+            charges=charges,
+            stock=self.stock,
+            new_id=uuid.uuid4,
+            now=clock.utc,
+        )
         self.checkout = Checkout(
             stock=self.stock,
             orders=orders,
-            provider=provider,
+            steps=self.steps,
+            charges=charges,
+            settlement=self.settlement,
             new_id=uuid.uuid4,
             monotonic=elapsed,
-            config=config,
         )
         self.recovery = Recovery(
             orders=orders,
-            provider=provider,
+            settlement=self.settlement,
             stock=self.stock,
             sweep=sweep,
-            new_id=uuid.uuid4,
             now=clock.utc,
             config=RecoveryConfig(stalled_after_s=STALLED_AFTER_S, orphaned_after_s=0),
         )
@@ -84,7 +98,7 @@ class MemoryShop:
         self.bus = MemoryBus()
         self.owner = an_owner(self.journal, clock=self.clock)
         self.transport = LocalTransport({"pool-0": self.owner})
-        self._config = CheckoutConfig(**config)
+        self._config = StepConfig(**config)
         self.parts = self.wire()
 
     def wire(self, **changes: Any) -> Shop:

@@ -222,7 +222,7 @@ async def _order(house: House, scene: Scene) -> tuple[OrderDraft, Any, list[byte
         book = PostgresOrderBook(house.pool)
         others = [draft(user_id=buyer, idempotency_key=f"earlier {n}") for n in range(12)]
         await book.record(others)
-        await book.fail([(one.order_id, {"kind": "other"}, "voided") for one in others])
+        await book.fail([(one.order_id, {"kind": "other"}, {}) for one in others])
     order = draft(lines, user_id=buyer, payment_token=scene.token, billing_address=billing)
     return order, demands, [near, far, other]
 

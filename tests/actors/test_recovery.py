@@ -7,12 +7,13 @@ import pytest
 from actors.checkout import Confirmed, Refused
 from actors.stock_client import LocalTransport
 from domain.orders import OrderDraft
-from domain.payments import ChargeRequest, ChargeState
+from domain.payments import ChargeRequest, ChargeState, RefundRequest
 from domain.ports import Unavailable
 from domain.stock import Extend, ExtendStatus
+from tests.actors.drafts import transaction_of
 from tests.actors.memory import Fault, MemoryProvider
 from tests.actors.owners import an_owner, new_id, reserve, running
-from tests.actors.shops import STALLED_AFTER_S, MemoryShop, an_order
+from tests.actors.shops import STALLED_AFTER_S, Hasty, MemoryShop, an_order
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,21 +32,21 @@ async def _stopped_halfway(
     if held:
         request = reserve(pair, 2)._replace(order_id=order.order_id.bytes)
         await shop.owner.call([request])
-    charge = ChargeRequest(order.transaction_id, order.total_minor, "USD", order.payment_token)
+    [charge] = [part.charge for part in order.parts]
     if charged:
         await shop.provider.authorize(charge)
     if charged in ("captured", "refunded"):
-        await shop.provider.capture(order.transaction_id)
+        await shop.provider.capture(charge)
     if charged == "refunded":
-        await shop.provider.refund(order.transaction_id)
+        await shop.provider.refund(charge, RefundRequest("r", charge.amount_minor))
     if charged == "voided":
-        await shop.provider.void(order.transaction_id)
+        await shop.provider.void(charge)
     return order
 
 
 def _state(shop: MemoryShop, order: OrderDraft) -> tuple[str, str, str]:
     kept = shop.orders.orders[order.order_id]
-    return kept.status, kept.payment, shop.provider.books[order.transaction_id].status
+    return kept.status, kept.payment, shop.provider.books[transaction_of(order)].status
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -56,9 +57,9 @@ async def test_nothing_charged_is_made_impossible_and_unwound(shop: MemoryShop, 
         shop.clock.advance(STALLED_AFTER_S + 1)
         assert await parts.recovery.settle_stalled() == 1
         # The replica wakes up after all: its charge is refused.
-        charge = ChargeRequest(order.transaction_id, order.total_minor, "USD", "card_1")
+        [charge] = [part.charge for part in order.parts]
         assert (await shop.provider.authorize(charge)).status == "voided"
-        assert (await shop.provider.capture(order.transaction_id)).status == "voided"
+        assert (await shop.provider.capture(charge)).status == "voided"
     assert _state(shop, order) == ("failed", "voided", "voided")
     failure = shop.orders.orders[order.order_id].failure
     assert failure is not None
@@ -99,9 +100,7 @@ async def test_a_declined_charge_fails_the_order(shop: MemoryShop) -> None:
     async with shop.open() as parts:
         order, _ = an_order([(2, [shop.pair(5)])], payment_token="card_declined")
         await shop.orders.record([order])
-        await shop.provider.authorize(
-            ChargeRequest(order.transaction_id, order.total_minor, "USD", "card_declined")
-        )
+        await shop.provider.authorize(order.parts[0].charge)
         shop.clock.advance(STALLED_AFTER_S + 1)
         await parts.recovery.settle_stalled()
     assert _state(shop, order) == ("failed", "declined", "declined")
@@ -123,8 +122,8 @@ class _Meanwhile(MemoryProvider):
         super().__init__()
         self.books, self._saga, self._shop = shop.provider.books, saga, shop
 
-    async def lookup(self, transaction_id: str) -> ChargeState | None:
-        seen = await super().lookup(transaction_id)
+    async def lookup(self, charge: ChargeRequest) -> ChargeState | None:
+        seen = await super().lookup(charge)
         await self._saga()
         return seen
 
@@ -176,7 +175,7 @@ async def test_a_pass_that_was_cut_off_is_made_again(
         await shop.owner.call([])
         shop.provider.faults.plan(method, fault)
         with pytest.raises(Unavailable):
-            await parts.recovery.settle_stalled()
+            await shop.wire(monotonic=Hasty().monotonic).recovery.settle_stalled()
         assert await parts.recovery.settle_stalled() == 1
     finished = not expired and charged is not None
     assert _state(shop, order)[0] == ("confirmed" if finished else "failed")

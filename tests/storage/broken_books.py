@@ -348,9 +348,9 @@ async def charge_lost_at_the_provider(world: World) -> None:
 @breaks("P7")
 async def charged_twice(world: World) -> None:
     await world.sql(
-        "INSERT INTO payments (payment_id, order_id, transaction_id, amount_minor, currency,"
+        "INSERT INTO payments (payment_id, order_id, part, transaction_id, amount_minor, currency,"
         " status, payment_method, payment_token, gateway, updated_at) VALUES"
-        " ($1, $2, 'second', $3, 'USD', 'captured', 'card', 'card_1', 'simulated', $4)",
+        " ($1, $2, 2, 'second', $3, 'USD', 'captured', 'card', 'card_1', 'simulated', $4)",
         uid("second-payment"),
         FIRST,
         ORDER["first"].total_minor,

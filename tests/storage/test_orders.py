@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from domain.orders import HistoryOfCustomer, OrderDraft, RecordedOrder, confirme
 from domain.ports import Unavailable
 from storage.orders import PostgresOrderBook
 from storage.sql import load
-from tests.actors.drafts import draft, line
+from tests.actors.drafts import draft, line, transaction_of
 from tests.actors.postgres import status_of, until_someone_waits_for_a_lock
 
 pytestmark = pytest.mark.asyncio
@@ -58,9 +59,13 @@ async def test_a_recorded_order_is_pending_and_reads_back(book: PostgresOrderBoo
     assert [(one.name, one.quantity) for one in stored.lines] == [("Mug", 2), ("Mug", 1)]
     assert await book.find(order.order_id, uuid.uuid4()) is None
     [pending] = await book.stalled(LATER, 10)
-    assert (pending.order_id, pending.transaction_id) == (order.order_id, order.transaction_id)
+    assert (pending.order_id, pending.user_id) == (order.order_id, order.user_id)
+    [kept], [part] = pending.parts, order.parts
+    assert (kept.payment_id, kept.gateway) == (part.payment_id, part.gateway)
+    about = {"payer": str(order.user_id), "asked_at": kept.charge.asked_at}
+    assert kept.charge == replace(part.charge, **about)
     assert await book.stalled(LATER - timedelta(days=1), 10) == []
-    assert await book.counts() == {"outbox_pending": 0, "orders_pending": 1}
+    assert await book.counts() == {"outbox_pending": 0, "orders_pending": 1, "orders_waiting": 0}
 
 
 async def test_recording_again_is_as_good_as_once(book: PostgresOrderBook) -> None:
@@ -68,7 +73,7 @@ async def test_recording_again_is_as_good_as_once(book: PostgresOrderBook) -> No
     await book.record([order])
     again = await book.record([order, other])
     assert all(isinstance(one, HistoryOfCustomer) for one in again)
-    assert await book.counts() == {"outbox_pending": 0, "orders_pending": 2}
+    assert await book.counts() == {"outbox_pending": 0, "orders_pending": 2, "orders_waiting": 0}
 
 
 async def test_a_key_belongs_to_one_order_of_one_customer(book: PostgresOrderBook) -> None:
@@ -111,7 +116,7 @@ async def test_the_history_of_a_customer(pool: asyncpg.Pool, book: PostgresOrder
     await book.confirm([_confirmation(first)])
     failed = draft([line(9)], user_id=first.user_id, idempotency_key="2")
     await book.record([failed])
-    await book.fail([(failed.order_id, PROBLEM, "declined")])
+    await book.fail([(failed.order_id, PROBLEM, {})])
     [history] = await book.record([draft(user_id=first.user_id, idempotency_key="3")])
     assert history == HistoryOfCustomer(2, first.total_minor, "DE")
 
@@ -131,7 +136,7 @@ async def test_confirming_moves_everything_at_once(
     assert await book.holds_of(order.order_id) == []
     # A repeat changes nothing: not even a second event.
     assert await book.confirm([_confirmation(order)]) == ["confirmed"]
-    assert await book.counts() == {"outbox_pending": 1, "orders_pending": 0}
+    assert await book.counts() == {"outbox_pending": 1, "orders_pending": 0, "orders_waiting": 0}
 
 
 async def test_each_order_of_a_batch_is_confirmed_as_a_whole_or_not_at_all(
@@ -146,7 +151,7 @@ async def test_each_order_of_a_batch_is_confirmed_as_a_whole_or_not_at_all(
         "UPDATE inventory_reservations SET status = 'expired' WHERE reservation_id = $1",
         uuid.UUID(bytes=lost),
     )
-    await book.fail([(failed.order_id, PROBLEM, "voided")])
+    await book.fail([(failed.order_id, PROBLEM, {})])
     answers = await book.confirm([_confirmation(one) for one in (whole, half, failed, unknown)])
     assert answers == ["confirmed", "not_held", "failed", "unknown"]
     assert await status_of(pool, kept) == "active"
@@ -188,7 +193,7 @@ async def test_a_confirmation_that_waits_for_a_failure_hears_of_it(
     order = draft()
     await book.record([order])
     held = await _hold(pool, order)
-    values = ([order.order_id], ["{}"], ["voided"])
+    values = ([order.order_id], ["{}"], [], [])
     answers = await _while_another_does(
         pool, load("orders")["fail"], values, book.confirm([_confirmation(order)])
     )
@@ -205,7 +210,7 @@ async def test_a_failure_that_waits_for_a_confirmation_hears_of_it(
     order_id, event = _confirmation(order)
     values = ([order_id], [event.event_id], [event.type], ["{}"])
     answers = await _while_another_does(
-        pool, load("orders")["confirm"], values, book.fail([(order_id, PROBLEM, "voided")])
+        pool, load("orders")["confirm"], values, book.fail([(order_id, PROBLEM, {})])
     )
     assert answers == ["confirmed"]
     assert await _payment(pool, order) == "captured"
@@ -216,9 +221,10 @@ async def test_failing_says_why_and_happens_once(
 ) -> None:
     order = draft()
     await book.record([order])
-    failures = [(order.order_id, PROBLEM, "declined"), (uuid.uuid4(), PROBLEM, "voided")]
+    declined = {transaction_of(order): "declined"}
+    failures = [(order.order_id, PROBLEM, declined), (uuid.uuid4(), PROBLEM, {})]
     assert await book.fail(failures) == ["failed", "unknown"]
-    assert await book.fail([(order.order_id, {"kind": "other"}, "voided")]) == ["failed"]
+    assert await book.fail([(order.order_id, {"kind": "other"}, {})]) == ["failed"]
     assert await _payment(pool, order) == "declined"
     known = await book.by_key(order.user_id, "key")
     assert known is not None
