@@ -12,7 +12,7 @@ from actors.directory import Directory
 from actors.outbox_relay import BATCH_MAX, OutboxRelay
 from actors.recovery import Recovery
 from actors.stock_in import StockIn
-from domain.ports import MetricsBoard, Unavailable
+from domain.ports import Leases, MetricsBoard, Unavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +23,9 @@ class CaretakerConfig:
 
     relay_every_s: float = 0.1
     recover_every_s: float = 2.0
+    wait_every_s: float = 1.0
+    lease_s: float = 10.0
+    """How long recovery's lease holds; renewed with each pass."""
     sweep_every_s: float = 0.5
     watch_every_s: float = 1.0
     place_every_s: float = 1.0
@@ -39,6 +42,8 @@ class Caretaker:
         self,
         *,
         recovery: Recovery,
+        leases: Leases,
+        holder: str,
         relay: OutboxRelay,
         directory: Directory,
         stock_in: StockIn,
@@ -47,6 +52,8 @@ class Caretaker:
     ) -> None:
         self._config = config or CaretakerConfig()
         self._recovery = recovery
+        self._leases = leases
+        self._holder = holder
         self._relay = relay
         self._directory = directory
         self._stock_in = stock_in
@@ -58,6 +65,7 @@ class Caretaker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every("relay", config.relay_every_s, self._drain_outbox))
             group.create_task(self._every("recover", config.recover_every_s, self._recover))
+            group.create_task(self._every("waiting", config.wait_every_s, self._look_after))
             group.create_task(self._every("sweep", config.sweep_every_s, self._sweep))
             group.create_task(self._every("watch", config.watch_every_s, self._directory.watch))
             group.create_task(self._every("place", config.place_every_s, self._directory.place))
@@ -71,7 +79,19 @@ class Caretaker:
             pass
 
     async def _recover(self) -> None:
-        await self._recovery.settle_stalled()
+        if await self._leads():
+            await self._recovery.settle_stalled()
+
+    async def _look_after(self) -> None:
+        if await self._leads():
+            await self._recovery.settle_waiting()
+
+    async def _leads(self) -> bool:
+        """Of two caretakers, which a partition may leave, one does recovery's work.
+
+        Two at it would come to the same end; they would only ask the providers twice.
+        """
+        return await self._leases.lease("recovery", self._holder, self._config.lease_s)
 
     async def _sweep(self) -> None:
         await self._recovery.release_abandoned()

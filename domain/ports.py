@@ -281,6 +281,14 @@ class OrderBook(Protocol):
         ...
 
 
+class Leases(Protocol):
+    """Who does what only one may do at a time."""
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a lease; False while somebody else has it. Raises Unavailable."""
+        ...
+
+
 class PaymentProvider(Protocol):
     """Holds and takes money. Every call names the charge by our own id and may be repeated.
 

@@ -28,7 +28,8 @@ from actors.coalescer import Coalescer, Overloaded
 from domain import ids, pricing, shipping
 from domain.cart import Refusal
 from domain.catalog import ListedProduct, ListedVariant
-from domain.orders import OrderDraft, OrderLine, RecordedOrder
+from domain.orders import OrderDraft, OrderLine, PaymentPart, RecordedOrder
+from domain.payments import ChargeRequest
 from domain.places import LAT_MAX, LON_MAX, Coordinates, Site, site_of
 from domain.ports import OrderBook, Unavailable
 from domain.warehouse_choice import Source, haul
@@ -236,6 +237,13 @@ class CheckoutService:
         if isinstance(quote, Refusal):
             raise field_problem("cart_id", quote.detail)
         order_id = _new_id()
+        charge = ChargeRequest(
+            ids.encode("charge", order_id),
+            quote.total_minor,
+            quote.currency,
+            body.payment_method.card_id,
+            payer=str(user_id),
+        )
         draft = OrderDraft(
             order_id=order_id,
             user_id=user_id,
@@ -250,7 +258,7 @@ class CheckoutService:
             total_minor=quote.total_minor,
             currency=quote.currency,
             payment_method=body.payment_method.type,
-            payment_token=body.payment_method.card_id,
+            parts=(PaymentPart(payment_id=_new_id(), gateway=self._gateway, charge=charge),),
             shipping_method=body.shipping_method,
             # Coordinates are no part of the address: they chose the warehouses.
             shipping_address=body.shipping_address.model_dump(
@@ -262,9 +270,6 @@ class CheckoutService:
             estimated_delivery=shipping.estimated_delivery(
                 self._now().date(), body.shipping_method
             ),
-            payment_id=_new_id(),
-            transaction_id=ids.encode("charge", order_id),
-            gateway=self._gateway,
         )
         return draft, demands
 

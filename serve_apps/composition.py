@@ -9,21 +9,16 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
-import uuid_utils
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from actors.caretaker import Caretaker
-from actors.checkout import Checkout, CheckoutConfig
 from actors.directory import Directory
 from actors.outbox_relay import OutboxRelay
 from actors.ray_runtime import ray_transport
-from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
 from actors.stock_client import OwnerTransport, StockClient, StockClientConfig
 from actors.stock_in import StockIn
@@ -37,6 +32,7 @@ from serve_apps.catalog_app import add_catalog_routes
 from serve_apps.catalog_service import CatalogService
 from serve_apps.checkout_app import CheckoutService, add_checkout_routes
 from serve_apps.checkout_metrics import CheckoutMetrics, report_for_ever
+from serve_apps.checkout_parts import CheckoutParts, new_id
 from serve_apps.fraud_app import build_fraud_app
 from serve_apps.http import HotApp, new_app
 from serve_apps.identity import Identities
@@ -65,11 +61,6 @@ from storage.stock_views import StockViews
 POOL_MAX = 6  # connections of one process; its batches are few
 _YOUNG_MAX = 10_000  # new objects until the owner's collector looks at them: about a millisecond
 REPLICA = f"{socket.gethostname()}-{os.getpid()}"
-
-
-def new_id() -> UUID:
-    """A fresh, sortable id."""
-    return UUID(bytes=uuid_utils.uuid7().bytes)
 
 
 class Parts:
@@ -108,18 +99,10 @@ class Parts:
         config = StockClientConfig(batch_spacing_s=self._spacing_s)
         return StockClient(transport, routing, monotonic=time.monotonic, config=config)
 
-    def saga(self, stock: StockClient) -> Checkout:
+    def checkout(self, stock: StockClient) -> CheckoutParts:
         """The checkout over these parts."""
-        return Checkout(
-            stock=stock,
-            orders=self.orders,
-            provider=self.provider,
-            new_id=new_id,
-            monotonic=time.monotonic,
-            config=CheckoutConfig(
-                reservation_ttl_s=self.settings.reservation_ttl_s, batch_spacing_s=self._spacing_s
-            ),
-        )
+        providers = {self.provider.name: self.provider}
+        return CheckoutParts(self.settings, orders=self.orders, providers=providers, stock=stock)
 
 
 async def connect(settings: Settings, application: str, *, by_key: bool = False) -> Parts:
@@ -185,23 +168,6 @@ async def build_owner(name: str) -> StockOwner:
     return owner_over(parts, name)
 
 
-def build_recovery(parts: Parts, stock: StockClient) -> Recovery:
-    """Recovery over these parts."""
-    config = RecoveryConfig(
-        stalled_after_s=parts.settings.stalled_after_s,
-        orphaned_after_s=parts.settings.orphaned_after_s,
-    )
-    return Recovery(
-        orders=parts.orders,
-        provider=parts.provider,
-        stock=stock,
-        sweep=parts.journal,
-        new_id=new_id,
-        now=lambda: datetime.now(UTC),
-        config=config,
-    )
-
-
 def build_directory(parts: Parts, stock: StockClient, host: OwnerHost) -> Directory:
     """The directory of owners over these parts."""
     settings = parts.settings
@@ -228,7 +194,9 @@ async def build_caretaker(host: OwnerHost) -> Caretaker:
     parts = await connect(Settings(), "caretaker", by_key=True)
     stock = parts.stock_client()
     return Caretaker(
-        recovery=build_recovery(parts, stock),
+        recovery=parts.checkout(stock).recovery(parts.journal),
+        leases=parts.orders,
+        holder=socket.gethostname(),  # its successor on this node need not wait for the lease
         relay=OutboxRelay(parts.orders, parts.bus),
         directory=build_directory(parts, stock, host),
         stock_in=StockIn(parts.stock_in, stock),
@@ -308,7 +276,7 @@ def checkout_app(
         own = settings or Settings()
         async with open_parts(own, "checkout", by_key=True) as parts, _shelf(parts) as shelf:
             service = CheckoutService(
-                saga=parts.saga(parts.stock_client(transport)),
+                saga=parts.checkout(parts.stock_client(transport)).saga(),
                 carts=parts.carts,
                 shelf=shelf,
                 orders=parts.orders,

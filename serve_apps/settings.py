@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     """Age in seconds at which recovery takes over a pending order."""
     orphaned_after_s: Annotated[float, Field(gt=0)] = 30.0
     """Age in seconds at which a reservation without a pending order is given back."""
+    action_wait_s: Annotated[float, Field(ge=1, le=3_600)] = 900.0
+    """How long, in seconds, an order waits for its buyer to approve the payment elsewhere."""
+    transfer_wait_s: Annotated[float, Field(ge=1, le=10 * 86_400)] = 7 * 86_400.0
+    """How long, in seconds, an order waits for a bank transfer; its stock waits with it."""
+    review_wait_s: Annotated[float, Field(ge=1, le=3 * 86_400)] = 86_400.0
+    """How long, in seconds, an operator may take to decide about a risky order."""
+    pause_dir: Path | None = None
+    """For tests: a folder in which pauses between the steps of a checkout are asked for."""
     batch_spacing_ms: Annotated[float, Field(ge=0, le=1_000)] = 4.0
     """Least time between two batches of one checkout step, in milliseconds. The first of a quiet
     moment leaves at once; under load batches grow instead of their number."""

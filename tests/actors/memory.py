@@ -362,6 +362,17 @@ class MemoryMetrics:
         self.changed.set()
 
 
+class MemoryLeases:
+    """Leases that are never let go."""
+
+    def __init__(self) -> None:
+        self.holders: dict[str, str] = {}
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        del seconds
+        return self.holders.setdefault(name, holder) == holder
+
+
 class MemoryBus:
     """EventBus that remembers what reached it, in order."""
 

@@ -9,7 +9,7 @@ from actors.caretaker import Caretaker, CaretakerConfig
 from actors.stock_in import StockIn
 from domain.ports import Unavailable
 from tests.actors.hosts import MemoryHost, NothingAsked, a_directory
-from tests.actors.memory import MemoryMetrics
+from tests.actors.memory import MemoryLeases, MemoryMetrics
 from tests.actors.shops import MemoryShop, an_order
 
 pytestmark = pytest.mark.asyncio
@@ -22,6 +22,7 @@ AT_ONCE = CaretakerConfig(
     stock_in_every_s=0,
     reorder_every_s=0,
     report_every_s=0,
+    wait_every_s=0,
     pause_after_failure_s=0,
 )
 
@@ -45,6 +46,8 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
         await parts.checkout.run(*an_order([(1, [shop.pair(5)])]))
         caretaker = Caretaker(
             recovery=parts.recovery,
+            leases=MemoryLeases(),
+            holder="node",
             relay=parts.relay,
             directory=a_directory(Looks(shop.journal), parts.stock),
             stock_in=StockIn(NothingAsked(), parts.stock),
