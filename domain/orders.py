@@ -51,6 +51,8 @@ class OrderDraft:
     payment_id: UUID
     transaction_id: str
     gateway: str
+    contact: Mapping[str, str] | None = None
+    """`email`, `phone`."""
 
 
 @dataclass(frozen=True, slots=True)
