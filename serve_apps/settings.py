@@ -13,10 +13,12 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
+    from storage.key_file import KeyFile
     from storage.key_ring import (
         KeyRing,  # brings `cryptography`, which the supervisor starts without
     )
 
+_DATA_KEYS = "DOORBUSTER_DATA_KEYS"
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -83,18 +85,22 @@ class Settings(BaseSettings):
 
         Raises KeyRingError if they cannot be read.
         """
-        from storage.key_file import KeyFile, ring_of_file
-        from storage.key_ring import KeyRing, parse_keys
+        from storage.key_file import ring_of_file
+        from storage.key_ring import KeyRing, MissingKeyError, parse_keys
 
-        if not self.data_keys:
-            return ring_of_file(KeyFile(self.data_keys_path, random=os.urandom))
-        keys = parse_keys(self.data_keys, source="DOORBUSTER_DATA_KEYS")
-        return KeyRing(keys, random=os.urandom, monotonic=time.monotonic)
+        if self.data_keys:
+            keys = parse_keys(self.data_keys, source=_DATA_KEYS)
+            return KeyRing(keys, random=os.urandom, monotonic=time.monotonic)
+        if self.ray_address != "local":
+            # Each node would make keys of its own and could not read what another sealed.
+            raise MissingKeyError(f"set {_DATA_KEYS} to the same keys on every node of the cluster")
+        return ring_of_file(self.data_key_file())
 
-    @property
-    def data_keys_path(self) -> Path:
+    def data_key_file(self) -> KeyFile:
         """Where the keys are kept if none are set."""
-        return self.home / "data-keys"
+        from storage.key_file import KeyFile
+
+        return KeyFile(self.home / "data-keys", random=os.urandom)
 
     def stream_key(self) -> bytes:
         """The key that callers of the stock owners' streams show."""

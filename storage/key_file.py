@@ -52,6 +52,10 @@ class KeyFile:
             _sync_folder(self.path)
         return self.read()
 
+    def unchanged_for_s(self, now: float) -> float:
+        """Seconds since a key was added or retired; `now` is the time since the epoch."""
+        return max(0.0, now - self.path.stat().st_mtime)
+
     def add(self) -> str:
         """A new key, which seals from now on; its id."""
         with self._held():

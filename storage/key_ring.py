@@ -60,8 +60,8 @@ def parse_keys(text: str, *, source: str) -> tuple[DataKey, ...]:
     parts = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
     keys: list[DataKey] = []
     for number, part in enumerate(parts, 1):
-        key_id, _, encoded = part.partition(":")
-        if not _KEY_ID.fullmatch(key_id):
+        key_id, colon, encoded = part.partition(":")
+        if not colon or not _KEY_ID.fullmatch(key_id):
             raise KeyRingError(
                 f"{source}: key {number} has no proper id; write id:base64,"
                 " the id of 1 to 16 letters, digits, - and _"
