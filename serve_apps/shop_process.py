@@ -110,12 +110,14 @@ def databases(settings: Settings) -> Iterator[Settings]:
 async def seal_what_is_clear(settings: Settings) -> int:
     """Seal orders' personal data from before there were keys; how many orders.
 
-    Raises KeyRingError if the keys cannot be read.
+    Raises KeyRingError if the keys cannot be read, or are not those of the newest order.
     """
     ring = settings.data_key_ring()
     pool = await open_pool(settings.database_url, application="doorbuster keys")
     try:
-        return (await Resealing(pool, ring).seal_the_clear()).orders
+        resealing = Resealing(pool, ring)
+        await resealing.check_newest()
+        return (await resealing.seal_the_clear()).orders
     finally:
         await pool.close()
 

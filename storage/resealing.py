@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from storage.key_ring import KeyRing, KeyRingError
+from storage.key_ring import KeyRing, KeyRingError, UnknownKeyError, sealed_by
 from storage.personal_data import PersonalData, country_of, open_personal, seal_personal
 from storage.sql import load
 
@@ -80,6 +80,18 @@ class Resealing:
     async def seal_anew(self) -> Resealed:
         """Seal whatever the ring's first key has not sealed, too."""
         return await self._until_done(_SQL["not_sealed_by"], (self._ring.sealing_id.encode(),))
+
+    async def check_newest(self) -> None:
+        """Raises UnknownKeyError if the ring has not the key that sealed the newest order.
+
+        A shop that opens with other keys than before would take orders and read none of the old.
+        """
+        newest = await self._pool.fetchval(_SQL["newest"])
+        if newest is not None and (key_id := sealed_by(newest)) not in self._ring.key_ids:
+            raise UnknownKeyError(
+                f"the newest order is sealed by the key {key_id!r}, and the keys given are"
+                f" {', '.join(self._ring.key_ids)}: restore home/data-keys or DOORBUSTER_DATA_KEYS"
+            )
 
     async def status(self) -> SealStatus:
         """Counted over all orders."""

@@ -38,3 +38,6 @@ FROM orders WHERE sealed_personal IS NOT NULL GROUP BY 1 ORDER BY 1
 
 -- name: count_in_the_clear
 SELECT count(*) FROM orders WHERE shipping_address IS NOT NULL OR billing_address IS NOT NULL
+
+-- name: newest
+SELECT sealed_personal FROM orders WHERE sealed_personal IS NOT NULL ORDER BY order_id DESC LIMIT 1

@@ -155,6 +155,16 @@ def test_opening_the_shop_seals_what_is_in_the_clear(operator: Operator) -> None
     assert asyncio.run(seal_what_is_clear(operator.settings())) == 0
 
 
+def test_a_shop_does_not_open_without_the_keys_of_its_orders(operator: Operator) -> None:
+    operator.record(1)
+    sealing = operator.status()["sealing"]
+    (operator.home / "data-keys").rename(operator.home / "elsewhere")
+    with pytest.raises(KeyRingError, match=f"'{sealing}'.*restore"):
+        asyncio.run(seal_what_is_clear(operator.settings()))
+    (operator.home / "elsewhere").replace(operator.home / "data-keys")
+    assert asyncio.run(seal_what_is_clear(operator.settings())) == 0
+
+
 def test_a_cluster_needs_its_keys_in_the_environment(tmp_path: Path) -> None:
     with pytest.raises(KeyRingError, match="on every node"):
         Settings(home=tmp_path, ray_address="auto").data_key_ring()

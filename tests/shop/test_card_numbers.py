@@ -19,6 +19,7 @@ from tests.shop.running import ADDRESS, Basket, Shop, checkout_body, fill_basket
 pytestmark = [pytest.mark.shop, pytest.mark.timeout(240)]
 
 NUMBERS = ("4242424242424242", "5555555555554444", "3782 822463 10005", "6011-1111-1111-1117")
+SYSLOG_PORT = 514
 STREET = f"{uuid4().hex[:8]} Quiet Lane"
 PATHS = {
     "GET": (
@@ -73,6 +74,26 @@ def _open_socket(shop: Shop, number: str) -> str:
         lines += ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "")
         wire.sendall("\r\n".join(lines).encode())
         return wire.recv(4_096).decode(errors="replace").splitlines()[0]
+
+
+@pytest.fixture
+def syslog() -> Iterator[socket.socket]:
+    """What a syslog daemon would hear, where HAProxy sends its access log unless told otherwise."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        try:
+            daemon.bind(("127.0.0.1", SYSLOG_PORT))
+        except OSError as error:
+            pytest.skip(f"nobody can listen as a syslog daemon here: {error}")
+        daemon.setblocking(False)
+        yield daemon
+
+
+def test_the_proxy_logs_no_addresses(shop: Shop, http: httpx.Client, syslog: socket.socket) -> None:
+    for _ in range(5):
+        _refused(http.get("/", params={"q": NUMBERS[0]}), NUMBERS[0])
+    assert shop.is_ready()
+    with pytest.raises(BlockingIOError):
+        syslog.recv(65_536)
 
 
 def test_nothing_of_a_card_or_an_address_is_found_after_a_run(
