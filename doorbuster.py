@@ -124,6 +124,10 @@ def _run_in_foreground(settings: Any, *, empty: bool) -> None:
     from serve_apps.supervisor import READY_TIMEOUT_S, NotReadyError, Supervisor, wait_until_ready
 
     def prepare(filled: Any) -> None:
+        from serve_apps.shop_process import seal_what_is_clear
+
+        if sealed := asyncio.run(seal_what_is_clear(filled)):
+            _errors.print(f"sealed the addresses of {sealed:,} orders that stood in the clear")
         if empty or not settings.embedded_database():
             return
         from serve_apps.shop_process import add_sample_if_empty
@@ -411,11 +415,13 @@ def main() -> None:
     """The entry point."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     arguments = _json_argument(sys.argv[1:])
-    if not arguments or arguments[0] in ("stock", "--help"):
+    if not arguments or arguments[0] in ("stock", "keys", "--help"):
         # Only then: it brings the whole house along, and the other commands start without.
+        from serve_apps.key_commands import keys_app
         from serve_apps.stock_commands import stock_app
 
         app.add_typer(stock_app)
+        app.add_typer(keys_app)
     app(arguments)
 
 

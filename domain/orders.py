@@ -69,6 +69,8 @@ class OrderDraft:
     shipping_address: Mapping[str, Any]
     billing_address: Mapping[str, Any] | None
     estimated_delivery: date
+    contact: Mapping[str, str] | None = None
+    """`email`, `phone`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ class Parts:
         self.redis = redis
         self.catalog = CatalogRepository(pool)
         self.carts = CartRepository(redis)
-        self.orders = PostgresOrderBook(pool)
+        self.ring = settings.data_key_ring()
+        self.orders = PostgresOrderBook(pool, self.ring)
         self.journal = PostgresStockJournal(pool)
         self.placements = PostgresPlacements(pool)
         self.stock_in = PostgresStockIn(pool, new_id)

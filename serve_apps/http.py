@@ -21,7 +21,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from serve_apps.card_refusal import WHAT_HELPS, announces_body, in_body, place_in_head, replayed
 
 BODY_LIMIT_BYTES = 64 * 1024
 PROBLEM_JSON = "application/problem+json"
@@ -49,6 +51,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The request body must be JSON"),
     "validation": (422, "The request is not valid"),
     "idempotency_key_reused": (422, "This key was used for another request"),
+    "card_number_refused": (422, "Card numbers may not be sent here"),
     "limit_exceeded": (422, "More than one customer may have"),
     "internal": (500, "Something went wrong on our side"),
     "busy": (503, "Too busy right now"),
@@ -222,16 +225,31 @@ class HotApp(FastAPI):
         self.hot: dict[tuple[str, str], HotEndpoint] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection; only exact paths are hot."""
-        endpoint = (
-            self.hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        )
+        """One connection; only exact paths are hot. Card numbers get no further than here."""
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        is_http = scope["type"] == "http"
+        endpoint = self.hot.get((scope["method"], scope["path"])) if is_http else None
+        body = b""
+        try:
+            if place := place_in_head(scope):
+                raise _card_number(place)
+            if endpoint is not None or (is_http and announces_body(scope)):
+                body = await _whole_body(scope, receive, self.body_limit_bytes)
+                if in_body(scope, body):
+                    raise _card_number("body")
+                receive = replayed(body, receive)
+        except Problem as problem:
+            await _turn_away(problem, scope, receive, send)
+            return
+        except ClientDisconnect:
+            return
         if endpoint is None:
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
         try:
-            body = await _whole_body(scope, receive, self.body_limit_bytes)
             response = await endpoint(_HotRequest(scope, receive, body))
         except Problem as problem:
             response = problem_response(problem)
@@ -240,6 +258,18 @@ class HotApp(FastAPI):
         except Exception as error:
             response = await _on_fault(Request(scope), error)
         await response(scope, receive, send)
+
+
+def _card_number(place: str) -> Problem:
+    return Problem("card_number_refused", f"a card number stands in the {place}; {WHAT_HELPS}")
+
+
+async def _turn_away(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to a connection that goes no further, HTTP or WebSocket."""
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await problem_response(problem)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": problem.kind})
 
 
 class _HotRequest(Request):
@@ -274,34 +304,6 @@ def _fits(length: bytes, limit: int) -> bool:
 
 def _too_large(limit: int) -> Problem:
     return Problem("too_large", f"the body is over {limit} bytes; send less at once")
-
-
-class BodyLimit:
-    """Answers 413 to bodies over the limit, whether they say their length or not."""
-
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
-        self._app = app
-        self._limit = limit_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
-            return
-        for name, value in scope["headers"]:
-            if name == b"content-length" and not _fits(value, self._limit):
-                await problem_response(_too_large(self._limit))(scope, receive, send)
-                return
-        received = 0
-
-        async def counting_receive() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                raise _too_large(self._limit)
-            return message
-
-        await self._app(scope, counting_receive, send)
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
@@ -351,7 +353,7 @@ def new_app(
     title: str, *, lifespan: Lifespan | None = None, body_limit_bytes: int = BODY_LIMIT_BYTES
 ) -> HotApp:
     """A FastAPI app with the platform's manners: problems, body limit, orjson, no docs of its own."""
-    app = HotApp(
+    return HotApp(
         body_limit_bytes=body_limit_bytes,
         title=title,
         lifespan=lifespan,
@@ -367,8 +369,6 @@ def new_app(
             HTTPStatus.NOT_FOUND: _on_http,
         },
     )
-    app.add_middleware(BodyLimit, limit_bytes=body_limit_bytes)
-    return app
 
 
 def problem_answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
@@ -466,3 +466,10 @@ def _describe_refusals(operation: dict[str, Any]) -> None:
             response["content"] = {PROBLEM_JSON: {"schema": schema}}
         elif status == "422":
             del operation["responses"][status]
+    # Whatever else it may refuse: every request is looked through for card numbers.
+    _, title = PROBLEMS["card_number_refused"]
+    schema = {"$ref": "#/components/schemas/Problem"}
+    refused = {"description": title, "content": {PROBLEM_JSON: {"schema": schema}}}
+    known = operation["responses"].setdefault("422", refused)
+    if title not in known["description"]:
+        known["description"] += f"; {title}"

@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+if TYPE_CHECKING:
+    from storage.key_file import KeyFile
+    from storage.key_ring import (
+        KeyRing,  # brings `cryptography`, which the supervisor starts without
+    )
+
+_DATA_KEYS = "DOORBUSTER_DATA_KEYS"
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -31,6 +39,9 @@ class Settings(BaseSettings):
     """Redis; empty: an embedded one below `home`."""
     secret: str = ""
     """Signs tokens; empty: made once and kept in `home/secret`."""
+    data_keys: Annotated[str, Field(repr=False)] = ""
+    """Keys that personal data is sealed with, `id:base64,id:base64`, the first one seals; empty:
+    made once and kept in `home/data-keys`."""
 
     ray_address: str = "local"
     """The Ray cluster to deploy to; `local` starts one on this machine, `auto` finds one."""
@@ -76,6 +87,28 @@ class Settings(BaseSettings):
     def embedded_database(self) -> bool:
         """True if the shop brings its own Postgres."""
         return not self.database_url
+
+    def data_key_ring(self) -> KeyRing:
+        """The keys that personal data is sealed with; made and kept in `home` if none are set.
+
+        Raises KeyRingError if they cannot be read.
+        """
+        from storage.key_file import ring_of_file
+        from storage.key_ring import KeyRing, MissingKeyError, parse_keys
+
+        if self.data_keys:
+            keys = parse_keys(self.data_keys, source=_DATA_KEYS)
+            return KeyRing(keys, random=os.urandom, monotonic=time.monotonic)
+        if self.ray_address != "local":
+            # Each node would make keys of its own and could not read what another sealed.
+            raise MissingKeyError(f"set {_DATA_KEYS} to the same keys on every node of the cluster")
+        return ring_of_file(self.data_key_file())
+
+    def data_key_file(self) -> KeyFile:
+        """Where the keys are kept if none are set."""
+        from storage.key_file import KeyFile
+
+        return KeyFile(self.home / "data-keys", random=os.urandom)
 
     def stream_key(self) -> bytes:
         """The key that callers of the stock owners' streams show."""

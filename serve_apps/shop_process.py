@@ -31,6 +31,8 @@ from serve_apps.supervisor import (
 )
 from sim.catalog import WAREHOUSES, generate_catalog
 from storage.audit import audit
+from storage.postgres import open_pool
+from storage.resealing import Resealing
 
 SAMPLE_SEED = 7
 SAMPLE_PRODUCTS = 2_000
@@ -103,6 +105,21 @@ def databases(settings: Settings) -> Iterator[Settings]:
         return
     with hold(settings.home), servers(settings) as (filled, _):
         yield filled
+
+
+async def seal_what_is_clear(settings: Settings) -> int:
+    """Seal orders' personal data from before there were keys; how many orders.
+
+    Raises KeyRingError if the keys cannot be read, or are not those of the newest order.
+    """
+    ring = settings.data_key_ring()
+    pool = await open_pool(settings.database_url, application="doorbuster keys")
+    try:
+        resealing = Resealing(pool, ring)
+        await resealing.check_newest()
+        return (await resealing.seal_the_clear()).orders
+    finally:
+        await pool.close()
 
 
 async def add_products(parts: Parts, products: Sequence[Product]) -> None:

@@ -48,6 +48,8 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # Its access log has whole addresses; else a syslog daemon on this machine would keep them.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "/dev/null",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # three misses in a row start HAProxy again
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",

@@ -24,6 +24,8 @@ from domain.orders import (
 )
 from domain.payments import ChargeRequest, NextAction, ProviderEvent
 from domain.ports import Unavailable
+from storage.key_ring import KeyRing
+from storage.personal_data import PersonalData, country_of, open_personal, seal_personal
 from storage.sql import load
 from storage.stock_journal import reach
 
@@ -37,11 +39,12 @@ def _json(value: Mapping[str, Any] | None) -> str | None:
 class PostgresOrderBook:
     """OrderBook and Outbox of domain.ports, on Postgres."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, ring: KeyRing) -> None:
         self._pool = pool
+        self._ring = ring
 
     async def record(self, drafts: Sequence[OrderDraft]) -> list[HistoryOfCustomer | RecordedOrder]:
-        arguments = _record_arguments(drafts)
+        arguments = _record_arguments(drafts, self._ring)
         rows = await reach(lambda: self._pool.fetch(_SQL["record"], *arguments))
         written: dict[UUID, HistoryOfCustomer | RecordedOrder] = {
             row["order_id"]: HistoryOfCustomer(row["recent"], row["average"], row["country"])
@@ -153,6 +156,18 @@ class PostgresOrderBook:
             actions=_actions(row["actions"]),
         )
 
+    async def personal(self, order_id: UUID) -> PersonalData | None:
+        """The order's addresses and contact data; None if there is no such order.
+
+        Raises UnknownKeyError, TamperedError.
+        """
+        row = await reach(lambda: self._pool.fetchrow(_SQL["personal"], order_id))
+        if row is None:
+            return None
+        if row["sealed_personal"] is None:  # from before there were keys
+            return PersonalData(row["shipping_address"], row["billing_address"], None)
+        return open_personal(self._ring, order_id, row["sealed_personal"])
+
     async def stalled(self, older_than: datetime, limit: int) -> list[OpenOrder]:
         return await self._open_orders("stalled", older_than, limit)
 
@@ -211,7 +226,7 @@ class PostgresOrderBook:
         return dict(row)
 
 
-def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
+def _record_arguments(drafts: Sequence[OrderDraft], ring: KeyRing) -> list[Any]:
     """The columns of the `record` query, in its order."""
     lines = [
         (draft.order_id, number, line)
@@ -237,8 +252,8 @@ def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
         [d.currency for d in drafts],
         [d.payment_method for d in drafts],
         [d.shipping_method for d in drafts],
-        [_json(d.shipping_address) for d in drafts],
-        [_json(d.billing_address) for d in drafts],
+        [seal_personal(ring, d.order_id, _personal(d)) for d in drafts],
+        [country_of(d.shipping_address) for d in drafts],
         [d.estimated_delivery for d in drafts],
         [order_id for order_id, _, _ in lines],
         [number for _, number, _ in lines],
@@ -261,6 +276,10 @@ def _record_arguments(drafts: Sequence[OrderDraft]) -> list[Any]:
         [charge.customer for _, _, _, charge in parts],
         [charge.return_url for _, _, _, charge in parts],
     ]
+
+
+def _personal(draft: OrderDraft) -> PersonalData:
+    return PersonalData(draft.shipping_address, draft.billing_address, draft.contact)
 
 
 def _totals(row: asyncpg.Record) -> dict[str, Any]:

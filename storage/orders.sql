@@ -5,18 +5,17 @@ WITH draft AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[],
-        $12::text[], $13::text[], $14::text[], $15::text[], $16::date[]
+        $12::text[], $13::text[], $14::bytea[], $15::text[], $16::date[]
     ) AS d (order_id, user_id, cart_id, idempotency_key, request_hash,
             subtotal_minor, tax_minor, shipping_minor, discount_minor, total_minor, currency,
-            payment_method, shipping_method, shipping_address, billing_address, estimated_delivery)
+            payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery)
 ), fresh AS (
     INSERT INTO orders (order_id, user_id, cart_id, idempotency_key, request_hash,
         subtotal_minor, tax_minor, shipping_minor, discount_minor, total_minor, currency,
-        payment_method, shipping_method, shipping_address, billing_address, estimated_delivery)
+        payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery)
     SELECT order_id, user_id, cart_id, idempotency_key, request_hash,
         subtotal_minor, tax_minor, shipping_minor, discount_minor, total_minor, currency,
-        payment_method, shipping_method, shipping_address::jsonb, billing_address::jsonb,
-        estimated_delivery
+        payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery
     FROM draft
     ON CONFLICT ON CONSTRAINT one_order_per_idempotency_key DO NOTHING
     RETURNING order_id, user_id
@@ -46,7 +45,8 @@ FROM fresh
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE o.created_at > now() - interval '1 hour') AS recent,
            avg(o.total_minor) FILTER (WHERE o.confirmed_at IS NOT NULL)::float8 AS average,
-           (array_agg(o.shipping_address ->> 'country' ORDER BY o.created_at DESC)
+           (array_agg(coalesce(o.ship_country, o.shipping_address ->> 'country')
+                      ORDER BY o.created_at DESC)
                FILTER (WHERE o.confirmed_at IS NOT NULL))[1] AS country
     FROM (SELECT * FROM orders h WHERE h.user_id = fresh.user_id
           ORDER BY h.created_at DESC LIMIT 50) o
@@ -186,6 +186,9 @@ SELECT o.*,
            (SELECT jsonb_agg(p.next_action ORDER BY p.part) FROM payments p
             WHERE p.order_id = o.order_id AND p.next_action IS NOT NULL) END AS actions
 FROM orders o WHERE o.order_id = $1 AND o.user_id = $2
+
+-- name: personal
+SELECT sealed_personal, shipping_address, billing_address FROM orders WHERE order_id = $1
 
 -- name: find_items
 SELECT i.product_id, i.variant_id, i.name, i.quantity, i.unit_price_minor, v.sku

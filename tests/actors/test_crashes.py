@@ -32,6 +32,7 @@ from tests.actors.owners import an_owner, running
 from tests.actors.postgres import add_pair, stock_of
 from tests.actors.shops import Shop, an_order
 from tests.storage.books import Bus
+from tests.storage.keys import a_ring
 
 pytestmark = pytest.mark.asyncio
 
@@ -126,7 +127,7 @@ class House:
         return Shop(
             clock=self.clock,
             transport=mortal.watch(LocalTransport({"pool-0": self.owner})),
-            orders=mortal.watch(PostgresOrderBook(self.pool)),
+            orders=mortal.watch(PostgresOrderBook(self.pool, a_ring())),
             provider=mortal.watch(provider),
             sweep=PostgresStockJournal(self.pool),
             bus=self.bus,
@@ -219,7 +220,7 @@ async def _order(house: House, scene: Scene) -> tuple[OrderDraft, Any, list[byte
     buyer, billing = uuid.uuid4(), None
     if scene.risky:
         billing = {"name": "Eve", "street": "9 Else", "city": "Y", "zip": "9", "country": "FR"}
-        book = PostgresOrderBook(house.pool)
+        book = PostgresOrderBook(house.pool, a_ring())
         others = [draft(user_id=buyer, idempotency_key=f"earlier {n}") for n in range(12)]
         await book.record(others)
         await book.fail([(one.order_id, {"kind": "other"}, {}) for one in others])

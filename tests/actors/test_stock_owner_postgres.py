@@ -28,6 +28,7 @@ from tests.actors.postgres import (
     stock_of,
     until_someone_waits_for_a_lock,
 )
+from tests.storage.keys import a_ring
 
 pytestmark = pytest.mark.asyncio
 
@@ -45,7 +46,7 @@ class Race:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
         self.clock = Clock(time.time())
-        self.book = PostgresOrderBook(pool)
+        self.book = PostgresOrderBook(pool, a_ring())
         self.owner = an_owner(PostgresStockJournal(pool), clock=self.clock)
         self.order: OrderDraft = draft()
 

@@ -120,8 +120,9 @@ async def test_names_may_be_written_in_any_script(shop: Shop) -> None:
     shopper = await shop.shopper("LAPTOP")
     answer = await shopper.checkout(shipping_address={**ADDRESS, "name": name, "city": "東京"})
     assert answer.status_code == 201, answer.text
-    kept = await shop.pool.fetchval("SELECT shipping_address FROM orders")
-    assert (kept["name"], kept["city"]) == (name, "東京")
+    kept = await shop.parts.orders.personal(await shop.pool.fetchval("SELECT order_id FROM orders"))
+    assert kept is not None
+    assert (kept.shipping_address["name"], kept.shipping_address["city"]) == (name, "東京")
 
 
 async def test_a_repeat_gets_the_first_answer_also_once_the_cart_is_gone(shop: Shop) -> None:

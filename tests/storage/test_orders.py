@@ -16,6 +16,7 @@ from storage.orders import PostgresOrderBook
 from storage.sql import load
 from tests.actors.drafts import draft, line, transaction_of
 from tests.actors.postgres import status_of, until_someone_waits_for_a_lock
+from tests.storage.keys import a_ring
 
 pytestmark = pytest.mark.asyncio
 LATER = datetime.now(UTC) + timedelta(hours=1)
@@ -24,7 +25,7 @@ PROBLEM = {"kind": "payment_declined", "detail": "no"}
 
 @pytest_asyncio.fixture
 async def book(pool: asyncpg.Pool) -> PostgresOrderBook:
-    return PostgresOrderBook(pool)
+    return PostgresOrderBook(pool, a_ring())
 
 
 async def _hold(pool: asyncpg.Pool, order: OrderDraft, quantity: int = 1) -> bytes:
@@ -104,7 +105,7 @@ async def test_a_key_that_is_freed_meanwhile_may_be_tried_again(
             return await super()._known(drafts)
 
     with pytest.raises(Unavailable):
-        await Withdrawing(pool).record([second, bystander])
+        await Withdrawing(pool, a_ring()).record([second, bystander])
     answers = await book.record([second, bystander])
     assert all(isinstance(one, HistoryOfCustomer) for one in answers)
 
