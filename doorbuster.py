@@ -318,7 +318,7 @@ def audit(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="hot-pair, pairs, scale, failover, owners or checkout.")
+        str, typer.Argument(help="hot-pair, pairs, scale, failover, owners, checkout or fraud.")
     ],
     home: Home = None,
     port: Port = None,
@@ -392,7 +392,7 @@ def _json_argument(arguments: list[str]) -> list[str]:
     What follows it is a file if it ends in `.json`, or if the command takes no argument that
     it could be.
     """
-    takes_argument = bool({"import", "bench"} & set(arguments[:1]))
+    takes_argument = bool({"import", "bench", "fraud"} & set(arguments[:1]))
     out: list[str] = []
     for position, argument in enumerate(arguments):
         if argument == "--json":
@@ -416,6 +416,10 @@ def main() -> None:
         from serve_apps.stock_commands import stock_app
 
         app.add_typer(stock_app)
+    if not arguments or arguments[0] in ("fraud", "--help"):
+        from serve_apps.fraud_commands import fraud_commands
+
+        app.add_typer(fraud_commands)
     app(arguments)
 
 
