@@ -109,6 +109,10 @@ def up(
     A new shop on embedded databases gets a sample catalog unless --empty is given.
     """
     settings = _settings(home, port)
+    if settings.fraud_policy or settings.fraud_model:
+        from storage.fraud_files import load_scoring
+
+        _guarded(lambda: load_scoring(settings.fraud_policy, settings.fraud_model))
     if detach:
         from serve_apps.shop_process import start_detached
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from domain.catalog import RejectedRow
+from domain.fraud import Scoring
 from gateways.fraud_csv import (
     GENERATED,
     LabelledFileError,
@@ -22,8 +24,9 @@ from gateways.fraud_csv import (
     read_labelled_orders,
     write_labelled_orders,
 )
+from serve_apps.settings import Settings
 from sim.fraud_orders import ORDERS_MAX, generated_orders
-from storage.fraud_files import FraudFileError, load_scoring, write_model
+from storage.fraud_files import FraudFileError, load_policy, load_scoring, write_model
 
 if TYPE_CHECKING:
     from serve_apps.fraud_training import CutOff, Evaluation
@@ -145,17 +148,18 @@ def evaluate(
     _tell(evaluation, json, extra={})
 
 
-def _scoring(policy: Path | None, model: Path | None, *, scorecard: bool = False) -> Any:
+def _scoring(policy: Path | None, model: Path | None, *, scorecard: bool = False) -> Scoring:
     """What a shop with these settings scores with; `scorecard`: its model is not asked for."""
-    from domain.fraud import Scoring
-    from serve_apps.settings import Settings
-    from storage.fraud_files import load_policy
-
-    settings = Settings()
     try:
+        settings = Settings()
+        rules = policy or settings.fraud_policy
         if scorecard:
-            return Scoring(policy=load_policy(policy or settings.fraud_policy))
-        return load_scoring(policy or settings.fraud_policy, model or settings.fraud_model)
+            return Scoring(policy=load_policy(rules))
+        return load_scoring(rules, model or settings.fraud_model)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        _fail(f"DOORBUSTER_{name}: {first['msg']} (it is {first['input']!r})")
     except FraudFileError as error:
         _fail(str(error))
 
