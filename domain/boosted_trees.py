@@ -163,6 +163,9 @@ class _Leaves:
             value = tree.value[node]
             if not abs(value) <= ODDS_SUM_MAX:
                 raise self._mistake(f"a leaf is {value}; it must be a number up to ±4,096")
+            # Two nodes that share a child would count its leaves twice.
+            if len(self.values) == LEAVES_MAX:
+                raise self._mistake(f"it has more than {LEAVES_MAX} leaves")
             self.values.append(round(value / _UNIT) * _UNIT)
             return 1 << (len(self.values) - 1)
         left, right = tree.left[node], tree.right[node]

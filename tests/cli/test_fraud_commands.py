@@ -8,6 +8,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from doorbuster import _json_argument
 from serve_apps.fraud_commands import fraud_commands
 from storage.fraud_files import load_model
 from tests.shop.running import run_command
@@ -147,3 +148,9 @@ def test_the_command_is_known(tmp_path: Path) -> None:
     file = tmp_path / "orders.csv"
     assert run_command("fraud", "generate", str(file), "--orders", "10").returncode == 0
     assert len(file.read_text().splitlines()) == 11
+
+
+def test_the_orders_are_not_taken_for_the_file_of_figures() -> None:
+    assert _json_argument(["fraud", "train", "--json", "orders.csv"]) == [
+        *("fraud", "train", "--json=-", "orders.csv")
+    ]

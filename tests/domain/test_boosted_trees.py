@@ -128,12 +128,22 @@ def test_ensembles_have_bounds() -> None:
         right=(-1,) * wide,
         value=(0.0,) * wide,
     )
+    inner = 6  # each leads to the next on both sides: 64 ways to one leaf
+    shared = Tree(
+        feature=(0,) * (inner + 1),
+        threshold=(0.0,) * (inner + 1),
+        missing_left=(False,) * (inner + 1),
+        left=(*range(1, inner + 1), -1),
+        right=(*range(1, inner + 1), -1),
+        value=(0.0,) * (inner + 1),
+    )
     large = dataclasses.replace(STUMP, value=(0.0, 4_000.0, 0.0))
     for trees_, intercept, says in (
         ([], 0.0, "0 trees"),
         ([STUMP] * 2_001, 0.0, "2,001 trees"),
         ([STUMP], inf, "intercept is inf"),
         ([many_leaves], 0.0, "17 nodes"),
+        ([shared], 0.0, "more than 8 leaves"),
         ([large, large], 0.0, "add up to 8,000"),
     ):
         with pytest.raises(TreeError, match=says):
