@@ -8,6 +8,7 @@ did what it says.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import sys
 from collections.abc import Callable
@@ -109,6 +110,10 @@ def up(
     A new shop on embedded databases gets a sample catalog unless --empty is given.
     """
     settings = _settings(home, port)
+    if settings.fraud_policy or settings.fraud_model:
+        from storage.fraud_files import load_scoring
+
+        _guarded(lambda: load_scoring(settings.fraud_policy, settings.fraud_model))
     if detach:
         from serve_apps.shop_process import start_detached
 
@@ -322,7 +327,7 @@ def audit(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="hot-pair, pairs, scale, failover, owners or checkout.")
+        str, typer.Argument(help="hot-pair, pairs, scale, failover, owners, checkout or fraud.")
     ],
     home: Home = None,
     port: Port = None,
@@ -396,7 +401,7 @@ def _json_argument(arguments: list[str]) -> list[str]:
     What follows it is a file if it ends in `.json`, or if the command takes no argument that
     it could be.
     """
-    takes_argument = bool({"import", "bench"} & set(arguments[:1]))
+    takes_argument = bool({"import", "bench", "fraud"} & set(arguments[:1]))
     out: list[str] = []
     for position, argument in enumerate(arguments):
         if argument == "--json":
@@ -411,17 +416,22 @@ def _json_argument(arguments: list[str]) -> list[str]:
     return out
 
 
+# Groups of commands by name. Only the one that is asked for is imported: some bring the whole
+# house along, and the other commands start without.
+_GROUPS = {
+    "stock": ("serve_apps.stock_commands", "stock_app"),
+    "keys": ("serve_apps.key_commands", "keys_app"),
+    "fraud": ("serve_apps.fraud_commands", "fraud_commands"),
+}
+
+
 def main() -> None:
     """The entry point."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     arguments = _json_argument(sys.argv[1:])
-    if not arguments or arguments[0] in ("stock", "keys", "--help"):
-        # Only then: it brings the whole house along, and the other commands start without.
-        from serve_apps.key_commands import keys_app
-        from serve_apps.stock_commands import stock_app
-
-        app.add_typer(stock_app)
-        app.add_typer(keys_app)
+    for name, (module, attribute) in _GROUPS.items():
+        if not arguments or arguments[0] in (name, "--help"):
+            app.add_typer(getattr(importlib.import_module(module), attribute))
     app(arguments)
 
 

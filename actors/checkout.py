@@ -87,7 +87,7 @@ class Checkout:
         new_id: Callable[[], UUID],
         monotonic: Callable[[], float],
         reservation_ttl_s: float = RESERVATION_TTL_S,
-        scorer: Callable[[fraud.FraudInput], fraud.FraudScore] = fraud.score,
+        scoring: fraud.Scoring | None = None,
     ) -> None:
         self._stock = stock
         self._orders = orders
@@ -95,7 +95,7 @@ class Checkout:
         self._charges = charges
         self._settlement = settlement
         self._holder = Holder(stock, new_id=new_id, monotonic=monotonic, ttl_s=reservation_ttl_s)
-        self._scorer = scorer
+        self._scoring = scoring or fraud.Scoring()
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
@@ -151,7 +151,7 @@ class Checkout:
     def _score(self, draft: OrderDraft, history: HistoryOfCustomer) -> fraud.FraudScore:
         average = history.average_total_minor
         known = average is not None
-        return self._scorer(
+        return self._scoring.score(
             fraud.FraudInput(
                 payment_method=draft.payment_method if known else fraud.NEW_CARD,
                 shipping_address=draft.shipping_address,

@@ -19,6 +19,7 @@ from actors.stock_client import StockClient
 from domain.ports import PaymentProvider, StockSweep
 from serve_apps.pause_points import pause_in
 from serve_apps.settings import Settings
+from storage.fraud_files import load_scoring
 from storage.orders import PostgresOrderBook
 
 
@@ -82,6 +83,7 @@ class CheckoutParts:
             new_id=new_id,
             monotonic=time.monotonic,
             reservation_ttl_s=self._settings.reservation_ttl_s,
+            scoring=load_scoring(self._settings.fraud_policy, self._settings.fraud_model),
         )
 
     def recovery(self, sweep: StockSweep) -> Recovery:

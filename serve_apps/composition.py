@@ -48,6 +48,7 @@ from storage.availability import AvailabilityBoard, AvailabilityReader, StockNum
 from storage.availability_stream import ChangeStream
 from storage.carts import CartRepository
 from storage.catalog import CatalogRepository
+from storage.fraud_files import load_scoring
 from storage.metrics_board import RedisMetricsBoard, RedisMetricsReader
 from storage.orders import PostgresOrderBook
 from storage.placements import PostgresPlacements
@@ -310,8 +311,9 @@ def fraud_app(settings: Settings | None = None) -> HotApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        del app
-        async with open_parts(settings or Settings(), "fraud") as parts, _reporting(parts, "fraud"):
+        own = settings or Settings()
+        app.state.scoring = load_scoring(own.fraud_policy, own.fraud_model)
+        async with open_parts(own, "fraud") as parts, _reporting(parts, "fraud"):
             yield
 
     app = build_fraud_app()

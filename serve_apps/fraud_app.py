@@ -1,6 +1,7 @@
 """The fraud score over HTTP: one order, or up to a thousand at once.
 
-Checkout runs the same pure function in its own process; this app is for other systems.
+Checkout runs the same pure function in its own process; this app is for other systems. Both score
+with the shop's policy and model (`storage/fraud_files.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.cart import LINE_QUANTITY_MAX, LINES_MAX
-from domain.fraud import BATCH_MAX, FraudInput, FraudScore, score, score_batch
+from domain.fraud import BATCH_MAX, FraudScore, Scoring
+from domain.fraud_features import FraudInput
 from domain.money import AMOUNT_MINOR_MAX, MoneyError, parse_wire, scale_of
 from serve_apps.http import (
     HotApp,
@@ -51,9 +53,27 @@ _ORDER_EXAMPLE: dict[str, Any] = {
     "item_count": 1,
 }
 _SCORE_EXAMPLE: dict[str, Any] = {
-    "risk_score": 40.28,
+    "risk_score": 38.71,
     "action": "review",
     "flags": ["new_payment_method", "unusually_high_value"],
+    "reasons": [
+        {
+            "name": "new_payment_method",
+            "points": 15.0,
+            "sentence": "The buyer has not paid with this card before.",
+        },
+        {
+            "name": "unusually_high_value",
+            "points": 20.0,
+            "sentence": "The total is more than 3 times the buyer's average order.",
+        },
+        {
+            "name": "model",
+            "points": 3.71,
+            "sentence": "The model puts the probability of fraud at 7.4%.",
+        },
+    ],
+    "model_version": "2026-11-26.f29ecf7b",
 }
 
 AddressText = Annotated[Text, StringConstraints(max_length=200, strip_whitespace=True)]
@@ -115,16 +135,28 @@ class FraudBatch(RequestModel):
     orders: list[FraudOrder] = Field(min_length=1, max_length=BATCH_MAX)
 
 
+class FraudReason(BaseModel):
+    """Why an order has points: a check that struck, or the model's share."""
+
+    name: str = Field(description="The flag, or `model`")
+    points: float = Field(ge=0)
+    sentence: str
+
+
 class FraudVerdict(BaseModel):
     """How risky an order looks, and what to do about it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SCORE_EXAMPLE]})
 
     risk_score: float = Field(
-        ge=0, le=140, description="Under 30 approve, under 60 review, else decline"
+        ge=0,
+        description="The sum of the reasons' points. As shipped 0 to 140: under 30 approve,"
+        " under 60 review, else decline",
     )
     action: Literal["approve", "review", "decline"]
     flags: list[str] = Field(description="The rules that struck, in the order of the checks")
+    reasons: list[FraudReason] = Field(description="One for each flag, and the model's share")
+    model_version: str = Field(description="Equal versions give equal probabilities")
 
 
 class FraudVerdicts(BaseModel):
@@ -135,9 +167,14 @@ class FraudVerdicts(BaseModel):
     scores: list[FraudVerdict]
 
 
-def build_fraud_app() -> HotApp:
-    """The app: `POST /api/v1/fraud/score`, and `/api/v1/fraud/score/batch` for many at once."""
+def build_fraud_app(scoring: Scoring | None = None) -> HotApp:
+    """The app: `POST /api/v1/fraud/score`, and `/api/v1/fraud/score/batch` for many at once.
+
+    Without `scoring` it has the shipped policy and the scorecard; `app.state.scoring` may be
+    set until the app starts.
+    """
     app = new_app("Fraud scoring", body_limit_bytes=BATCH_BODY_LIMIT_BYTES)
+    app.state.scoring = scoring or Scoring()
     add_hot_route(
         app,
         "POST",
@@ -164,14 +201,19 @@ def build_fraud_app() -> HotApp:
 async def score_order(request: Request) -> Response:
     """The verdict on one order."""
     order = await read_body(request, FraudOrder)
-    return json_response(_as_json(score(_as_input(order, ""))))
+    scoring: Scoring = request.app.state.scoring
+    return json_response(_as_json(scoring.score(_as_input(order, "")), scoring.model_version))
 
 
 async def score_orders(request: Request) -> Response:
     """The verdicts on many; one order that is not valid refuses them all, and is named."""
     batch = await read_body(request, FraudBatch)
     inputs = [_as_input(order, f"orders.{place}.") for place, order in enumerate(batch.orders)]
-    return json_response({"scores": [_as_json(one) for one in score_batch(inputs)]})
+    scoring: Scoring = request.app.state.scoring
+    version = scoring.model_version
+    return json_response(
+        {"scores": [_as_json(one, version) for one in scoring.score_batch(inputs)]}
+    )
 
 
 def _as_input(order: FraudOrder, path: str) -> FraudInput:
@@ -199,9 +241,14 @@ def _as_input(order: FraudOrder, path: str) -> FraudInput:
     )
 
 
-def _as_json(verdict: FraudScore) -> dict[str, Any]:
+def _as_json(verdict: FraudScore, model_version: str) -> dict[str, Any]:
     return {
         "risk_score": verdict.risk_score,
         "action": verdict.action,
         "flags": verdict.flags,
+        "reasons": [
+            {"name": one.name, "points": one.points, "sentence": one.sentence}
+            for one in verdict.reasons
+        ],
+        "model_version": model_version,
     }

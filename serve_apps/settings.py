@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 _DATA_KEYS = "DOORBUSTER_DATA_KEYS"
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _is_a_file(path: str) -> str:
+    if path and not Path(path).is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+ExistingFile = Annotated[str, AfterValidator(_is_a_file)]
 
 
 class Settings(BaseSettings):
@@ -83,6 +92,10 @@ class Settings(BaseSettings):
     moment leaves at once; under load batches grow instead of their number."""
     provider_latency_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """How long the simulated payment provider takes for each call."""
+    fraud_policy: ExistingFile = ""
+    """Weights and thresholds of the fraud checks, TOML or JSON; empty: the shipped ones."""
+    fraud_model: ExistingFile = ""
+    """A model made by `doorbuster fraud train`; empty: the shipped one."""
 
     def embedded_database(self) -> bool:
         """True if the shop brings its own Postgres."""

@@ -147,13 +147,14 @@ def test_benchmarks_are_listed_without_importing_them() -> None:
         "failover": "benchmarks.failover",
         "owners": "benchmarks.many_owners",
         "checkout": "benchmarks.checkout",
+        "fraud": "benchmarks.fraud",
     }
     assert find_benchmark("checkout").summary
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
     with pytest.raises(
-        UnknownBenchmarkError, match="'hot'; choose one of: checkout, failover, hot-pair,"
+        UnknownBenchmarkError, match="'hot'; choose one of: checkout, failover, fraud,"
     ):
         find_benchmark("hot")
 

@@ -11,16 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.fraud import (
-    DECLINE_FROM,
-    REVIEW_FROM,
     SCORECARD,
     FraudInput,
-    action_for,
+    Model,
+    Scoring,
     model_probability,
     score,
     score_batch,
 )
+from domain.fraud_model import TrainedModel
+from domain.fraud_policy import CHECKS, MODEL, SHIPPED_POLICY, FraudPolicy
 from domain.money import EXPONENTS, PRICE_LEVELS, SCALES
+from storage.fraud_files import load_model
+
+SHIPPED = load_model()
+MODELS = pytest.mark.parametrize(
+    "model", [model_probability, SHIPPED], ids=["scorecard", "shipped"]
+)
 
 HOME = {"name": "Ann Lee", "street": "1 Main St", "city": "Reno", "zip": "89501", "country": "US"}
 OFFICE = {**HOME, "street": "9 Side St"}
@@ -119,10 +126,11 @@ def test_the_threefold_average_is_compared_exactly() -> None:
 
 
 def test_thirty_is_reviewed_and_sixty_declined() -> None:
+    action_for = SHIPPED_POLICY.action_for
     assert action_for(29.999999) == "approve"
-    assert action_for(REVIEW_FROM) == action_for(30) == "review"
+    assert action_for(30) == "review"
     assert action_for(59.999999) == "review"
-    assert action_for(DECLINE_FROM) == action_for(60) == "decline"
+    assert action_for(60) == "decline"
 
 
 def test_scores_of_exactly_thirty_and_sixty() -> None:
@@ -170,26 +178,29 @@ def test_all_flags_come_in_the_order_of_the_checks() -> None:
     assert 90 < worst.risk_score < 140
 
 
-@given(orders)
-def test_probability_and_score_stay_in_range(any_order: FraudInput) -> None:
-    assert 0 < model_probability(any_order) < 1
-    result = score(any_order)
-    assert 0 < result.risk_score < 140
-    assert result.action == action_for(result.risk_score)
+@MODELS
+@given(any_order=orders)
+def test_probability_and_score_stay_in_range(any_order: FraudInput, model: Model) -> None:
+    assert 0 < model(any_order) < 1
+    assert 0 < score(any_order, model=model).risk_score < SHIPPED_POLICY.risk_max() == 140
 
 
-@given(orders, st.integers(0, 10**12), st.integers(0, 10_000), st.integers(0, 99_900))
-def test_more_is_never_safer(any_order: FraudInput, total: int, recent: int, items: int) -> None:
-    for field, more in (("total_minor", total), ("recent_orders", recent), ("item_count", items)):
+@MODELS
+@given(any_order=orders, more=st.integers(0, 10**12))
+def test_more_of_anything_is_never_less_risky(
+    any_order: FraudInput, more: int, model: Model
+) -> None:
+    for field in ("total_minor", "recent_orders", "item_count"):
         riskier = dataclasses.replace(any_order, **{field: getattr(any_order, field) + more})
-        assert model_probability(riskier) >= model_probability(any_order)
-        assert score(riskier).risk_score >= score(any_order).risk_score
+        assert model(riskier) >= model(any_order)
+        assert score(riskier, model=model).risk_score >= score(any_order, model=model).risk_score
 
 
-@given(orders)
-def test_each_doubt_makes_it_riskier(any_order: FraudInput) -> None:
+@MODELS
+@given(any_order=orders)
+def test_each_doubt_makes_it_riskier(any_order: FraudInput, model: Model) -> None:
     calm = dataclasses.replace(
-        any_order, payment_method="saved_card", billing_address=None, user_country=None
+        any_order, payment_method="saved_card", billing_address=None, user_country="US"
     )
     doubts: tuple[dict[str, Any], ...] = (
         {"payment_method": "new_card"},
@@ -197,27 +208,33 @@ def test_each_doubt_makes_it_riskier(any_order: FraudInput) -> None:
         {"user_country": "FR"},
     )
     for doubt in doubts:
-        assert model_probability(dataclasses.replace(calm, **doubt)) > model_probability(calm)
+        doubtful = dataclasses.replace(calm, **doubt)
+        assert model(doubtful) >= model(calm)
+        unknown = dataclasses.replace(calm, user_country=None)
+        assert model_probability(doubtful) > model_probability(calm) == model_probability(unknown)
+        assert score(doubtful, model=model).risk_score > score(calm, model=model).risk_score
 
 
-@given(orders, st.integers(0, 10**12))
-def test_a_larger_average_is_never_riskier(any_order: FraudInput, more: int) -> None:
+@MODELS
+@given(any_order=orders, more=st.integers(0, 10**12))
+def test_a_larger_average_is_never_riskier(any_order: FraudInput, more: int, model: Model) -> None:
     average = any_order.avg_order_minor
     if average is None:
         return
     used_to_more = dataclasses.replace(any_order, avg_order_minor=average + more)
-    assert model_probability(used_to_more) <= model_probability(any_order)
+    assert model(used_to_more) <= model(any_order)
 
 
-@given(st.sampled_from(sorted(EXPONENTS)))
-def test_a_price_point_is_as_risky_in_every_currency(currency: str) -> None:
+@MODELS
+@given(currency=st.sampled_from(sorted(EXPONENTS)))
+def test_a_price_point_is_as_risky_in_every_currency(currency: str, model: Model) -> None:
     same = order(
         total_minor=500 * PRICE_LEVELS[currency] * SCALES[currency],
         avg_order_minor=None,
         currency=currency,
     )
     dollars = order(total_minor=50_000, avg_order_minor=None)
-    assert model_probability(same) == model_probability(dollars)
+    assert model(same) == model(dollars)
 
 
 def test_no_coefficient_but_the_intercept_is_negative() -> None:
@@ -225,6 +242,73 @@ def test_no_coefficient_but_the_intercept_is_negative() -> None:
         assert name == "intercept" or value > 0
 
 
-@given(st.lists(orders, max_size=20))
-def test_a_batch_is_each_order_scored(batch: list[FraudInput]) -> None:
-    assert score_batch(batch) == tuple(score(one) for one in batch)
+@MODELS
+@given(batch=st.lists(orders, max_size=20))
+def test_a_batch_is_each_order_scored(batch: list[FraudInput], model: Model) -> None:
+    alone = tuple(score(one, model=model) for one in batch)
+    assert score_batch(batch, model=model) == alone
+    assert Scoring(model=model).score_batch(batch) == alone
+
+
+@MODELS
+@given(any_order=orders)
+def test_the_reasons_explain_the_whole_score(any_order: FraudInput, model: Model) -> None:
+    verdict = score(any_order, model=model)
+    assert tuple(reason.name for reason in verdict.reasons) == (*verdict.flags, MODEL)
+    assert sum(reason.points for reason in verdict.reasons) == pytest.approx(verdict.risk_score)
+    assert all(reason.sentence.endswith(".") for reason in verdict.reasons)
+
+
+def test_a_reason_is_a_sentence_with_the_limit() -> None:
+    verdict = score(order(recent_orders=6, total_minor=21_001), model=lambda _: 0.034)
+    assert [reason.sentence for reason in verdict.reasons] == [
+        "The buyer placed more than 5 other orders in the last 60 minutes.",
+        "The total is more than 3 times the buyer's average order.",
+        "The model puts the probability of fraud at 3.4%.",
+    ]
+
+
+def test_another_policy_has_its_own_weights_limits_and_thresholds() -> None:
+    stricter = {
+        "high_velocity": {"points": 40.0, "above": 2},
+        "new_payment_method": {"points": 0.0},
+    }
+    checks = tuple(
+        dataclasses.replace(check, **stricter.get(check.flag, {}))  # pyright: ignore
+        for check in CHECKS
+    )
+    policy = FraudPolicy(checks=checks, model_points=10.0, review_from=5.0, decline_from=40.0)
+    doubtful = order(recent_orders=3, payment_method="new_card")
+    verdict = score(doubtful, policy=policy, model=no_model)
+    assert (verdict.risk_score, verdict.action) == (40.0, "decline")
+    assert verdict.flags == ("high_velocity",), "a check without points raises no flag"
+    assert score(ORDINARY, policy=policy, model=lambda _: 0.5).action == "review"
+
+
+def test_the_shipped_model_is_used_as_a_whole_shop_would() -> None:
+    assert isinstance(SHIPPED, TrainedModel)
+    assert Scoring(model=SHIPPED).model_version == SHIPPED.version
+    assert Scoring().model_version == "scorecard"
+    assert SHIPPED.facts["generated"] is True, "the shipped model says what it was trained on"
+
+
+@pytest.mark.parametrize(
+    "ordinary",
+    [
+        ORDINARY,
+        order(avg_order_minor=None, user_country=None, payment_method="new_card"),
+        order(
+            avg_order_minor=None, user_country=None, payment_method="new_card", total_minor=30_000
+        ),
+        order(recent_orders=1),
+    ],
+)
+def test_the_shipped_model_lets_everyday_orders_pass(ordinary: FraudInput) -> None:
+    assert score(ordinary, model=SHIPPED).action == "approve"
+
+
+def test_what_the_shipped_model_stops() -> None:
+    takeover = order(
+        payment_method="new_card", billing_address=OFFICE, total_minor=60_000, user_country="DE"
+    )
+    assert score(takeover, model=SHIPPED).action == "decline"

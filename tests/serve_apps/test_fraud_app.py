@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest_asyncio
 from domain.fraud import BATCH_MAX
 from serve_apps.fraud_app import BATCH_BODY_LIMIT_BYTES, FraudOrder, FraudVerdict, build_fraud_app
 from serve_apps.http import describe
+from storage.fraud_files import load_model, load_scoring
 
 ONE = "/api/v1/fraud/score"
 MANY = "/api/v1/fraud/score/batch"
@@ -38,7 +40,7 @@ ORDINARY: dict[str, Any] = {
 
 @pytest_asyncio.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=build_fraud_app())
+    transport = httpx.ASGITransport(app=build_fraud_app(load_scoring()))
     async with httpx.AsyncClient(transport=transport, base_url="http://fraud") as client:
         yield client
 
@@ -57,7 +59,9 @@ async def test_an_ordinary_order_is_approved(client: httpx.AsyncClient) -> None:
     response = await client.post(ONE, json=ORDINARY)
     assert response.status_code == 200
     verdict = response.json()
-    assert verdict.keys() == {"risk_score", "action", "flags"}
+    assert verdict.keys() == {"risk_score", "action", "flags", "reasons", "model_version"}
+    assert [reason["name"] for reason in verdict["reasons"]] == ["model"]
+    assert verdict["model_version"] == load_model().version
     assert 0 < verdict["risk_score"] < 2.5
     assert verdict["action"] == "approve"
     assert verdict["flags"] == []
@@ -82,6 +86,29 @@ async def test_all_flags(client: httpx.AsyncClient) -> None:
         "unusually_high_value",
         "international_order",
     ]
+
+
+@pytest.mark.asyncio
+async def test_the_reasons_add_up_to_the_score(client: httpx.AsyncClient) -> None:
+    doubtful = {**ORDINARY, "payment_method": "new_card", "user_country": "DE"}
+    verdict = (await client.post(ONE, json=doubtful)).json()
+    assert [reason["name"] for reason in verdict["reasons"]] == [*verdict["flags"], "model"]
+    points = sum(reason["points"] for reason in verdict["reasons"])
+    assert points == pytest.approx(verdict["risk_score"])
+    assert "has not paid with this card before" in verdict["reasons"][0]["sentence"]
+
+
+@pytest.mark.asyncio
+async def test_a_shop_scores_by_its_own_policy(tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text(
+        "review_from = 1\ndecline_from = 2\n[checks.new_payment_method]\npoints = 1.5\n"
+    )
+    app = build_fraud_app(load_scoring(rules))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://fraud") as client:
+        doubtful = {**ORDINARY, "payment_method": "new_card"}
+        assert (await client.post(ONE, json=doubtful)).json()["action"] == "review"
 
 
 @pytest.mark.asyncio
@@ -232,4 +259,6 @@ async def test_the_example_answer_is_what_the_example_order_gets(client: httpx.A
     schemas = describe("Shop", "1", (build_fraud_app(),))["components"]["schemas"]
     answer = (await client.post(ONE, json=schemas["FraudOrder"]["examples"][0])).json()
     shown = schemas["FraudVerdict"]["examples"][0]
+    for reason in answer["reasons"]:
+        reason["points"] = round(reason["points"], 2)
     assert {**answer, "risk_score": round(answer["risk_score"], 2)} == shown
