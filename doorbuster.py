@@ -415,13 +415,15 @@ def main() -> None:
     """The entry point."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     arguments = _json_argument(sys.argv[1:])
-    if not arguments or arguments[0] in ("stock", "keys", "--help"):
+    if not arguments or arguments[0] in ("credit", "keys", "stock", "--help"):
         # Only then: it brings the whole house along, and the other commands start without.
+        from serve_apps.credit_commands import credit_app
         from serve_apps.key_commands import keys_app
         from serve_apps.stock_commands import stock_app
 
         app.add_typer(stock_app)
         app.add_typer(keys_app)
+        app.add_typer(credit_app)
     app(arguments)
 
 

@@ -177,7 +177,7 @@ class CreditAccounts:
         try:
             await self._in_transaction(work)
         except asyncpg.CheckViolationError as error:
-            if error.constraint_name != "credit_never_overspent":
+            if getattr(error, "constraint_name", None) != "credit_never_overspent":
                 raise
             raise NotPossibleError(
                 f"{customer} owes more than {limit_minor} {currency} minor units; keep the limit"
@@ -192,6 +192,13 @@ class CreditAccounts:
         values = (customer, status, today, INVOICES_SHOWN_MAX)
         rows = await reach(lambda: self._pool.fetch(_SQL["invoices"], *values))
         return [dict(row) for row in rows]
+
+    async def currency_of_invoice(self, number: int) -> str:
+        """What an invoice is in."""
+        found = await reach(lambda: self._pool.fetchval(_SQL["currency_of_invoice"], number))
+        if found is None:
+            raise NotPossibleError(f"there is no invoice {number}")
+        return found
 
     async def pay_invoice(
         self,

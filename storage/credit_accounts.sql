@@ -54,6 +54,10 @@ ORDER BY i.due_on, i.number LIMIT $4
 -- name: account_of_invoice
 SELECT account_id FROM credit_invoices WHERE number = $1
 
+-- name: currency_of_invoice
+SELECT a.currency FROM credit_invoices i JOIN credit_accounts a USING (account_id)
+WHERE i.number = $1
+
 -- name: invoice_to_settle
 SELECT i.open_minor, a.currency FROM credit_invoices i JOIN credit_accounts a USING (account_id)
 WHERE i.number = $1 FOR UPDATE OF i

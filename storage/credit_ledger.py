@@ -139,7 +139,7 @@ class PostgresCreditLedger:
 
         async def work() -> ChargeState:
             async with self._pool.acquire() as connection, connection.transaction():
-                return await self._give_back(connection, charge.transaction_id, refund)
+                return await self._give_back(connection, charge, refund)
 
         return await _in_time(work)
 
@@ -159,18 +159,20 @@ class PostgresCreditLedger:
                 )
 
     async def _give_back(
-        self, connection: Any, transaction_id: str, refund: RefundRequest
+        self, connection: Any, charge: ChargeRequest, refund: RefundRequest
     ) -> ChargeState:
+        transaction_id = charge.transaction_id
         accounts = await _locked_accounts(connection, transaction_id)
         row = await connection.fetchrow(_SQL["charge_to_refund"], transaction_id)
         known = await connection.fetchval(_SQL["refund_by_id"], refund.refund_id)
         if known == transaction_id:
             return _state(row)
         left = row["amount_minor"] - row["refunded_minor"] if row["status"] == "captured" else 0
-        if known is not None or not 0 < refund.amount_minor <= left:
+        fits = 0 < refund.amount_minor <= left and charge.currency == row["currency"]
+        if known is not None or not fits:
             raise RefundRefused(
-                f"refund {refund.refund_id} of {refund.amount_minor}: charge {transaction_id} is"
-                f" {row['status']} and has {left} {row['currency']} minor units to give back"
+                f"refund {refund.refund_id} of {refund.amount_minor} {charge.currency}: charge"
+                f" {transaction_id} is {row['status']} and has {left} {row['currency']} minor units to give back"
                 + (f"; the refund id is of charge {known}" if known else "")
             )
         event = LedgerEvent.REFUNDED
@@ -256,13 +258,13 @@ def _text(text: str) -> str:
     return text if text.isprintable() else ""
 
 
-def _state(row: Mapping[str, Any]) -> ChargeState:
+def _state(row: Mapping[str, Any] | asyncpg.Record) -> ChargeState:
     names = ("status", "amount_minor", "currency", "decline_code", "refunded_minor")
     return ChargeState(**{name: row[name] for name in names})
 
 
 def _in_order(
-    charges: Sequence[ChargeRequest], rows: Sequence[Mapping[str, Any]]
+    charges: Sequence[ChargeRequest], rows: Sequence[asyncpg.Record]
 ) -> list[ChargeState]:
     states = {row["transaction_id"]: _state(row) for row in rows}
     return [

@@ -224,7 +224,8 @@ BROKEN = {
     " FROM credit_journals",
     "audit_postings": "UPDATE credit_entries SET account_kind = 'cash'"
     " WHERE account_kind = 'promotions' OR account_kind = 'sales'",
-    "audit_balances": "UPDATE credit_accounts SET balance_minor = balance_minor + 1",
+    "audit_balances": "UPDATE credit_accounts SET balance_minor = balance_minor + 1"
+    " WHERE kind = 'gift_card'",
     "audit_holds": "UPDATE credit_accounts SET held_minor = held_minor - 1 WHERE held_minor > 0",
     "audit_bounds": "ALTER TABLE credit_accounts DROP CONSTRAINT credit_never_below_zero;"
     "UPDATE credit_accounts SET held_minor = -1",

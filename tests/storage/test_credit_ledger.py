@@ -12,10 +12,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from domain.ledger import Account, AccountKind, capture, hold, release
 from domain.payments import ChargeRequest, ChargeState
 from domain.ports import RefundRefused, Unavailable
+from storage import credit_ledger
 from storage.credit_ledger import PostgresCreditLedger, violations
 from storage.postgres import open_pool
+from tests.actors.postgres import until_someone_waits_for_a_lock
 from tests.storage.credit import ANN, BOB, Desk, charge, refund
 
 pytestmark = pytest.mark.asyncio
@@ -249,6 +252,122 @@ async def test_a_ledger_that_cannot_be_reached_is_unavailable(
     for call in (*calls, ledger.refund(ours, refund("r", 1))):
         with pytest.raises(Unavailable):
             await call
+
+
+CALLS: dict[str, tuple[Any, str, int]] = {
+    "authorize": (lambda desk, ours: desk.ledger.authorize(ours), "authorized", 0),
+    "capture": (lambda desk, ours: desk.ledger.capture(ours), "captured", 0),
+    "void": (lambda desk, ours: desk.ledger.void(ours), "voided", 0),
+    "refund": (lambda desk, ours: desk.ledger.refund(ours, refund("r", 60)), "captured", 60),
+}
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+async def test_a_call_that_dies_half_way_did_nothing_and_can_be_repeated(
+    desk: Desk, name: str
+) -> None:
+    """Its server process is ended while it waits for the account, with the charge in hand."""
+    token, number = await desk.card(500)
+    ours = charge("c-1", 100, card=token)
+    if name != "authorize":
+        await desk.ledger.authorize(ours)
+    if name == "refund":
+        await desk.ledger.capture(ours)
+    before = await desk.on_card(number)
+    call, status, refunded = CALLS[name]
+    async with desk.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("SELECT FROM credit_accounts FOR NO KEY UPDATE")
+        dying = asyncio.create_task(call(desk, ours))
+        await until_someone_waits_for_a_lock(desk.pool)
+        await desk.pool.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        with pytest.raises(Unavailable):
+            await dying
+        assert await desk.on_card(number) == before
+        await transaction.rollback()
+    for _ in range(2):
+        state = await call(desk, ours)
+        assert (state.status, state.refunded_minor) == (status, refunded)
+
+
+async def test_a_call_that_takes_too_long_is_given_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = await desk.card(500)
+    monkeypatch.setattr(credit_ledger, "CALL_TIMEOUT_S", 0.05)
+    async with desk.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM credit_accounts FOR NO KEY UPDATE")
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            await desk.ledger.authorize(charge("c-1", 100, card=token))
+
+
+async def test_a_void_that_meets_the_charge_being_made_waits_for_it(desk: Desk) -> None:
+    """Both end the same: nothing is held, whoever came first."""
+    token, number = await desk.card(500)
+    ours = charge("c-1", 100, card=token)
+    async with desk.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await PostgresCreditLedger(connection, lambda: desk.now).authorize(ours)  # pyright: ignore
+        voiding = asyncio.create_task(desk.ledger.void(ours))
+        await until_someone_waits_for_a_lock(desk.pool)
+        await transaction.commit()
+    assert (await voiding).status == "voided"
+    assert await desk.on_card(number) == (500, 0)
+
+
+async def test_a_charge_that_meets_its_void_holds_nothing(desk: Desk) -> None:
+    token, number = await desk.card(500)
+    ours = charge("c-1", 100, card=token)
+    async with desk.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await PostgresCreditLedger(connection, lambda: desk.now).void(ours)  # pyright: ignore
+        making = asyncio.create_task(desk.ledger.authorize(ours))
+        await until_someone_waits_for_a_lock(desk.pool)
+        await transaction.commit()
+    assert (await making).status == "voided"
+    assert await desk.on_card(number) == (500, 0)
+
+
+async def test_the_database_does_what_the_rules_say(desk: Desk) -> None:
+    """A random walk of holds, captures, voids and refunds, against `domain.ledger` step by step."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    await desk.credit(ANN, 2_000)
+    await desk.approve(ANN, 2_000)
+    rules = {
+        "store_credit": Account(kind=AccountKind.STORE_CREDIT, currency="USD", balance_minor=2_000),
+        "invoice": Account(kind=AccountKind.RECEIVABLE, currency="USD", limit_minor=2_000),
+    }
+    made: dict[str, tuple[ChargeRequest, str]] = {}
+    for step in range(120):
+        kind: Any = chance.choice(["store_credit", "invoice"])
+        if step < 5 or chance.random() < 0.4:
+            one = charge(f"c-{step}", chance.randint(1, 700), kind=kind)
+            held = hold(rules[kind], one.amount_minor)
+            state = await desk.ledger.authorize(one)
+            assert state.decline_code == (held if isinstance(held, str) else None)
+            if not isinstance(held, str):
+                rules[kind] = held
+            made[one.transaction_id] = one, state.status
+        else:
+            one, status = chance.choice(list(made.values()))
+            call = chance.choice([desk.ledger.capture, desk.ledger.void])
+            state = await call(one)
+            if status == "authorized":
+                moved = capture if state.status == "captured" else release
+                rules[one.kind] = moved(rules[one.kind], one.amount_minor)
+            else:
+                assert state.status == status
+            made[one.transaction_id] = one, state.status
+        for way, account in rules.items():
+            assert await desk.account(way) == (account.balance_minor, account.held_minor)
 
 
 async def test_many_at_once_never_spend_more_than_there_is(desk: Desk, database_url: str) -> None:
