@@ -103,13 +103,14 @@ class PostgresCreditLedger:
 
     async def authorize_many(self, charges: Sequence[ChargeRequest]) -> list[ChargeState]:
         """Hold for each, in one statement; the answers in order. Each passed `check_charge`."""
+        once = {charge.transaction_id: charge for charge in charges}.values()
         columns = (
-            [charge.transaction_id for charge in charges],
-            [charge.kind for charge in charges],
-            [_text(charge.payment_token) for charge in charges],
-            [_text(charge.payer) for charge in charges],
-            [charge.amount_minor for charge in charges],
-            [charge.currency for charge in charges],
+            [charge.transaction_id for charge in once],
+            [charge.kind for charge in once],
+            [_text(charge.payment_token) for charge in once],
+            [_text(charge.payer) for charge in once],
+            [charge.amount_minor for charge in once],
+            [charge.currency for charge in once],
         )
         rows = await _in_time(lambda: self._pool.fetch(_SQL["authorize"], *columns, self._now()))
         return _in_order(charges, rows)

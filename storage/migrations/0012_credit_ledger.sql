@@ -183,98 +183,110 @@ BEGIN
 END
 $$;
 
--- What a charge would be taken from: the account, and why it may not be touched at all. A customer
--- with money in another currency only is told so.
-CREATE FUNCTION credit_account_for(
-    p_kind text, p_token text, p_customer text, p_currency text, p_now timestamptz,
-    OUT account_id bigint, OUT refusal text
-) LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    found_currency text;
-BEGIN
-    IF p_kind = 'gift_card' THEN
-        SELECT a.account_id, a.currency,
-               CASE WHEN c.blocked_at IS NOT NULL THEN 'gift_card_unknown'
-                    WHEN c.expires_at <= p_now THEN 'gift_card_expired' END
-          INTO account_id, found_currency, refusal
-          FROM gift_cards c JOIN credit_accounts a USING (account_id)
-         WHERE c.code_hash = p_token;
-        IF account_id IS NULL THEN
-            refusal := 'gift_card_unknown';
-        END IF;
-    ELSIF p_kind = 'store_credit' THEN
-        SELECT a.account_id, a.currency INTO account_id, found_currency
-          FROM credit_accounts a
-         WHERE a.customer = p_customer AND a.kind = 'store_credit'
-         ORDER BY a.currency <> p_currency, a.balance_minor DESC LIMIT 1;
-        IF account_id IS NULL THEN
-            refusal := 'insufficient_credit';
-        END IF;
-    ELSE
-        SELECT a.account_id, a.currency INTO account_id, found_currency
-          FROM credit_accounts a JOIN credit_terms t USING (account_id)
-         WHERE a.customer = p_customer AND a.kind = 'receivable' AND t.approved
-         ORDER BY a.currency <> p_currency LIMIT 1;
-        IF account_id IS NULL THEN
-            refusal := 'invoice_not_approved';
-        END IF;
-    END IF;
-    IF refusal IS NULL AND found_currency <> p_currency THEN
-        refusal := 'wrong_currency';
-    END IF;
-    IF refusal IS NOT NULL THEN
-        account_id := NULL;
-    END IF;
-END
+-- What charges would be taken from: the account, what is free of it, and why it may not be touched
+-- at all. A customer with money in another currency only is told so.
+CREATE FUNCTION credit_sources(
+    p_ids text[], p_kinds text[], p_tokens text[], p_customers text[],
+    p_amounts bigint[], p_currencies text[], p_now timestamptz
+) RETURNS TABLE (id text, kind text, amount bigint, currency text,
+                 account_id bigint, free bigint, refusal text)
+LANGUAGE sql STABLE AS $$
+    SELECT q.id, q.kind, q.amount, q.currency, s.account_id, s.free,
+           CASE WHEN s.account_id IS NULL THEN
+                     CASE q.kind WHEN 'gift_card' THEN 'gift_card_unknown'
+                                 WHEN 'store_credit' THEN 'insufficient_credit'
+                                 ELSE 'invoice_not_approved' END
+                WHEN s.refusal IS NOT NULL THEN s.refusal
+                WHEN s.currency <> q.currency THEN 'wrong_currency' END
+      FROM unnest(p_ids, p_kinds, p_tokens, p_customers, p_amounts, p_currencies)
+           AS q (id, kind, token, customer, amount, currency)
+      LEFT JOIN LATERAL (
+          SELECT a.account_id, a.currency, a.balance_minor - a.held_minor AS free,
+                 CASE WHEN c.blocked_at IS NOT NULL THEN 'gift_card_unknown'
+                      WHEN c.expires_at <= p_now THEN 'gift_card_expired' END AS refusal
+            FROM gift_cards c JOIN credit_accounts a USING (account_id)
+           WHERE q.kind = 'gift_card' AND c.code_hash = q.token
+          UNION ALL
+          (SELECT a.account_id, a.currency, a.balance_minor - a.held_minor, NULL
+             FROM credit_accounts a
+            WHERE q.kind = 'store_credit' AND a.customer = q.customer AND a.kind = 'store_credit'
+            ORDER BY a.currency <> q.currency LIMIT 1)
+          UNION ALL
+          (SELECT a.account_id, a.currency, a.limit_minor - a.balance_minor - a.held_minor, NULL
+             FROM credit_accounts a JOIN credit_terms t USING (account_id)
+            WHERE q.kind = 'invoice' AND a.customer = q.customer AND a.kind = 'receivable'
+              AND t.approved
+            ORDER BY a.currency <> q.currency LIMIT 1)
+      ) s ON true
 $$;
 
 -- Holds for many charges. What exists already is left as it is; the answer is what there is now.
+-- Who comes first is served first, and what does not fit takes nothing from what comes after it.
 CREATE FUNCTION credit_authorize(
     p_ids text[], p_kinds text[], p_tokens text[], p_customers text[],
     p_amounts bigint[], p_currencies text[], p_now timestamptz
 ) RETURNS SETOF credit_charges LANGUAGE plpgsql AS $$
 DECLARE
     asked record;
-    source record;
+    locked bigint[];
+    last_id bigint;
+    free bigint;
     why text;
+    ids text[] := '{}';
+    accounts bigint[] := '{}';
+    reasons text[] := '{}';
 BEGIN
-    PERFORM credit_lock_accounts(ARRAY(
-        SELECT s.account_id
-          FROM unnest(p_kinds, p_tokens, p_customers, p_currencies) AS q (kind, token, customer, currency),
-               credit_account_for(q.kind, q.token, q.customer, q.currency, p_now) s));
+    locked := ARRAY(
+        SELECT DISTINCT s.account_id
+          FROM credit_sources(p_ids, p_kinds, p_tokens, p_customers, p_amounts, p_currencies, p_now) s
+         WHERE s.account_id IS NOT NULL);
+    PERFORM credit_lock_accounts(locked);
+    -- Asked again under the locks: what was free before we waited may be gone. An account that
+    -- came up meanwhile is not ours to touch: the charge is refused as it was when it was asked.
     FOR asked IN
-        SELECT DISTINCT ON (q.id) q.*
-          FROM unnest(p_ids, p_kinds, p_tokens, p_customers, p_amounts, p_currencies)
-               AS q (id, kind, token, customer, amount, currency)
-         WHERE NOT EXISTS (SELECT FROM credit_charges c WHERE c.transaction_id = q.id)
-         ORDER BY q.id
+        SELECT s.*
+          FROM credit_sources(p_ids, p_kinds, p_tokens, p_customers, p_amounts, p_currencies, p_now) s
+         WHERE NOT EXISTS (SELECT FROM credit_charges c WHERE c.transaction_id = s.id)
+         ORDER BY s.account_id, s.id
     LOOP
-        -- Asked again under the lock: a card may have been blocked while we waited.
-        SELECT * INTO source
-          FROM credit_account_for(asked.kind, asked.token, asked.customer, asked.currency, p_now);
-        why := source.refusal;
-        IF why IS NULL THEN
-            UPDATE credit_accounts a SET held_minor = a.held_minor + asked.amount
-             WHERE a.account_id = source.account_id
-               AND CASE a.kind WHEN 'receivable' THEN a.limit_minor - a.balance_minor
-                               ELSE a.balance_minor END - a.held_minor >= asked.amount;
-            IF NOT FOUND THEN
-                why := CASE asked.kind WHEN 'invoice' THEN 'credit_limit_exceeded'
-                                       ELSE 'insufficient_credit' END;
-            END IF;
+        IF last_id IS DISTINCT FROM asked.account_id THEN
+            last_id := asked.account_id;
+            free := asked.free;
         END IF;
+        why := asked.refusal;
+        IF why IS NULL AND asked.amount > free THEN
+            why := CASE asked.kind WHEN 'invoice' THEN 'credit_limit_exceeded'
+                                   ELSE 'insufficient_credit' END;
+        END IF;
+        IF why IS NULL AND asked.account_id <> ALL (locked) THEN
+            why := CASE asked.kind WHEN 'gift_card' THEN 'gift_card_unknown'
+                                   WHEN 'store_credit' THEN 'insufficient_credit'
+                                   ELSE 'invoice_not_approved' END;
+        END IF;
+        IF why IS NULL THEN
+            free := free - asked.amount;
+        END IF;
+        ids := ids || asked.id;
+        accounts := accounts || CASE WHEN why IS NULL THEN asked.account_id END;
+        reasons := reasons || why;
+    END LOOP;
+    -- What was voided at this very moment is not made, and so not held.
+    WITH made AS (
         INSERT INTO credit_charges
             (transaction_id, kind, account_id, amount_minor, currency, status, decline_code,
              created_at, updated_at)
-        VALUES (asked.id, asked.kind, CASE WHEN why IS NULL THEN source.account_id END,
-                asked.amount, asked.currency,
-                CASE WHEN why IS NULL THEN 'authorized' ELSE 'declined' END, why, p_now, p_now)
-        ON CONFLICT (transaction_id) DO NOTHING;
-        IF NOT FOUND AND why IS NULL THEN -- voided at this very moment: it can never be made
-            UPDATE credit_accounts a SET held_minor = a.held_minor - asked.amount
-             WHERE a.account_id = source.account_id;
-        END IF;
-    END LOOP;
+        SELECT q.id, q.kind, d.account_id, q.amount, q.currency,
+               CASE WHEN d.why IS NULL THEN 'authorized' ELSE 'declined' END, d.why, p_now, p_now
+          FROM unnest(p_ids, p_kinds, p_amounts, p_currencies) AS q (id, kind, amount, currency)
+          JOIN unnest(ids, accounts, reasons) AS d (id, account_id, why) USING (id)
+         ORDER BY q.id
+        ON CONFLICT (transaction_id) DO NOTHING
+        RETURNING account_id, amount_minor
+    )
+    UPDATE credit_accounts a SET held_minor = a.held_minor + m.amount
+      FROM (SELECT account_id, sum(amount_minor) AS amount FROM made
+             WHERE account_id IS NOT NULL GROUP BY account_id) m
+     WHERE a.account_id = m.account_id;
     RETURN QUERY SELECT * FROM credit_charges WHERE transaction_id = ANY (p_ids);
 END
 $$;
