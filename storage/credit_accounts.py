@@ -114,8 +114,8 @@ class CreditAccounts:
 
         async def work(connection: Any) -> None:
             await lock_accounts(connection, [number])
-            done = await connection.execute(_SQL["block_gift_card"], number, blocked, now)
-            if done != "UPDATE 1":
+            found = await connection.fetchval(_SQL["block_gift_card"], number, blocked, now)
+            if found is None:
                 raise NotPossibleError(f"there is no gift card {number}")
 
         await self._in_transaction(work)

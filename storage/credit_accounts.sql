@@ -14,6 +14,7 @@ WHERE c.code_hash = $1 OR c.account_id = $2
 -- name: block_gift_card
 UPDATE gift_cards SET blocked_at = CASE WHEN $2 THEN coalesce(blocked_at, $3) END
 WHERE account_id = $1
+RETURNING account_id
 
 -- name: balance
 SELECT balance_minor FROM credit_accounts WHERE account_id = $1
