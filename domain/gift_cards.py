@@ -16,6 +16,7 @@ LAST_SHOWN = 4
 CODE_TEXT_MAX = 64
 """Characters of a typed code, with spaces and hyphens; longer texts are no codes."""
 _GROUP = 4
+_TO_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 _SEPARATORS = str.maketrans("", "", " -\t")
 
 
@@ -36,10 +37,12 @@ def plain_code(text: str) -> str | None:
 
 
 def code_hash(key: bytes, text: str) -> str | None:
-    """What is stored of a code and sent as a charge's token: HMAC-SHA256 in hex.
+    """What is stored of a code and sent as a charge's token: HMAC-SHA256, 64 letters from a to p.
 
     None if the text cannot be a code. Without the key, nobody can try codes against a stolen
-    table.
+    table. In plain hexadecimal, digits in a row would now and then look like a card number.
     """
     letters = plain_code(text)
-    return None if letters is None else hmac.digest(key, letters.encode(), "sha256").hex()
+    if letters is None:
+        return None
+    return hmac.digest(key, letters.encode(), "sha256").hex().translate(_TO_LETTERS)

@@ -157,6 +157,7 @@ class PostgresCreditLedger:
                     amount_minor=row["amount_minor"],
                     currency=row["currency"],
                     status=row["status"],
+                    refunded_minor=row["refunded_minor"],
                 )
 
     async def _give_back(

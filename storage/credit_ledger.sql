@@ -20,7 +20,7 @@ SELECT * FROM credit_void($1, $2)
 SELECT * FROM credit_charges WHERE transaction_id = $1
 
 -- name: all_charges
-SELECT transaction_id, amount_minor, currency, status FROM credit_charges
+SELECT transaction_id, amount_minor, currency, status, refunded_minor FROM credit_charges
 
 -- name: account_of_charge
 SELECT c.kind, c.account_id, a.customer, a.currency

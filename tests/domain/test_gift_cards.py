@@ -20,6 +20,7 @@ from domain.gift_cards import (
 )
 
 BITS_MIN = 80
+HASH_LENGTH = 64
 codes = st.integers().map(lambda seed: new_code(random.Random(seed).randrange))
 
 
@@ -42,6 +43,9 @@ def test_a_code_is_read_however_it_is_typed(code: str) -> None:
 def test_hashes_differ_by_code_and_by_key(one: str, other: str) -> None:
     assert (code_hash(b"k", one) == code_hash(b"k", other)) == (one == other)
     assert code_hash(b"k", one) != code_hash(b"l", one)
+    hashed = code_hash(b"k", one) or ""
+    assert len(hashed) == HASH_LENGTH
+    assert set(hashed) <= set("abcdefghijklmnop")
 
 
 @pytest.mark.parametrize(

@@ -237,8 +237,12 @@ async def test_the_audit_reads_every_charge(desk: Desk) -> None:
     token, _ = await desk.card(500)
     await desk.ledger.authorize(charge("c-1", 100, card=token))
     await desk.ledger.void(charge("c-2", 100, card=token))
-    seen = {one.transaction_id: one.status async for one in desk.ledger.charges()}
-    assert seen == {"c-1": "authorized", "c-2": "voided"}
+    await desk.ledger.authorize(charge("c-3", 100, card=token))
+    await desk.ledger.capture(charge("c-3", 100, card=token))
+    await desk.ledger.refund(charge("c-3", 100, card=token), refund("r", 40))
+    seen = {one.transaction_id: one async for one in desk.ledger.charges()}
+    statuses = {name: (one.status, one.refunded_minor) for name, one in seen.items()}
+    assert statuses == {"c-1": ("authorized", 0), "c-2": ("voided", 0), "c-3": ("captured", 40)}
 
 
 async def test_a_ledger_that_cannot_be_reached_is_unavailable(
