@@ -422,6 +422,7 @@ _GROUPS = {
     "stock": ("serve_apps.stock_commands", "stock_app"),
     "keys": ("serve_apps.key_commands", "keys_app"),
     "fraud": ("serve_apps.fraud_commands", "fraud_commands"),
+    "credit": ("serve_apps.credit_commands", "credit_app"),
 }
 
 

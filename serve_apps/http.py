@@ -53,6 +53,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "This key was used for another request"),
     "card_number_refused": (422, "Card numbers may not be sent here"),
     "limit_exceeded": (422, "More than one customer may have"),
+    "too_many_attempts": (429, "Too many attempts"),
     "internal": (500, "Something went wrong on our side"),
     "busy": (503, "Too busy right now"),
     "not_ready": (503, "Not ready to sell"),

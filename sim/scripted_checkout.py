@@ -113,12 +113,12 @@ class ScriptedOrders:
         return await self._database.trip(self._line, "confirm", confirm)
 
     async def record(self, drafts: Sequence[Any]) -> list[Any]:
-        raise NotImplementedError("buyers of the simulated day record through their own book")
+        raise AssertionError("buyers of the simulated day record through their own book")
 
     note_fraud = record
 
     async def park(self, parkings: Sequence[Parking]) -> list[str]:
-        raise NotImplementedError("no payment of the simulated day has to wait")
+        raise AssertionError("no payment of the simulated day has to wait")
 
     async def fail(
         self, failures: Sequence[tuple[UUID, Mapping[str, Any], Mapping[str, str]]]
