@@ -416,6 +416,10 @@ def main() -> None:
         from serve_apps.stock_commands import stock_app
 
         app.add_typer(stock_app)
+    if not arguments or arguments[0] in ("promotion", "rates", "--help"):
+        from serve_apps.pricing_commands import add_pricing_commands
+
+        add_pricing_commands(app)
     app(arguments)
 
 

@@ -18,10 +18,10 @@ def allocate(
 
     Source: the largest remainder method (Hamilton's).
     """
-    whole = sum(weights)
-    if not whole:
-        assert not total_minor, "an amount needs something to be split over"
+    if not total_minor:
         return [0] * len(weights)
+    whole = sum(weights)
+    assert whole > 0, "an amount needs something to be split over"
     if len(weights) == 1:
         return [total_minor]
     parts: list[int] = []
