@@ -28,7 +28,6 @@ from storage.exchange_rates import PostgresExchangeRates
 from storage.promotions import PostgresPromotions
 
 LISTED_MAX = 1_000
-_PERCENT_DECIMALS = 2
 
 promotion_app = typer.Typer(
     name="promotion", help="Coupons and promotions: add, list, end.", no_args_is_help=True

@@ -12,7 +12,9 @@ from starlette.responses import Response
 
 from actors.coalescer import Coalescer, Overloaded
 from domain import ids
+from domain.catalog import ListedProduct, ListedVariant
 from domain.money import to_wire
+from domain.places import LAT_MAX, LON_MAX
 from domain.ports import Unavailable
 from domain.price_explanations import Entry, explain_line, explain_shipping, explain_totals
 from domain.pricing import Quote
@@ -50,8 +52,8 @@ class QuoteAddress(RequestModel):
     name: ShortText | None = None
     street: ShortText | None = None
     city: ShortText | None = None
-    lat: float | None = None
-    lon: float | None = None
+    lat: Annotated[float, Field(ge=-LAT_MAX, le=LAT_MAX)] | None = None
+    lon: Annotated[float, Field(ge=-LON_MAX, le=LON_MAX)] | None = None
 
 
 class QuoteRequest(RequestModel):
@@ -197,7 +199,7 @@ class QuoteService:
         return [(listed[variant_id], quantity) for variant_id, quantity in cart.lines]
 
 
-def line_of(product: Any, variant: Any, quantity: int) -> Line:
+def line_of(product: ListedProduct, variant: ListedVariant, quantity: int) -> Line:
     """A listed variant as a line to be priced."""
     return Line(
         variant_id=variant.variant_id,
