@@ -6,11 +6,13 @@ checkout redeems what its quote makes use of (`redemption_of`) before it takes m
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from actors.coalescer import Coalescer
 from domain.cart import Refusal
 from domain.exchange import Conversion
 from domain.money import SCALES, MoneyError, parse_wire, to_wire
@@ -18,10 +20,11 @@ from domain.ports import TaxService
 from domain.pricing import Quote, quote_order
 from domain.promotions import CouponRefusal, Line, normal_code
 from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
-from domain.tax import TaxQuestion
+from domain.tax import TaxAnswer, TaxQuestion
 from serve_apps.http import Problem, field_problem
 from serve_apps.pricing_shelf import PricingShelf
 
+TAX_CALLS_MAX = 4  # calls to a tax service that are away at once
 RATES_AGE_DAYS_MAX = 7
 """Older exchange rates are not used: the shop would sell at a price of long ago."""
 
@@ -41,6 +44,22 @@ class Wanted:
     coupons: Sequence[str] = ()
     exhausted: Collection[UUID] = ()
     """Promotions of which this customer has had all uses."""
+
+
+class BatchedTaxes:
+    """TaxService of domain.ports: questions of many checkouts in one call to another one.
+
+    For a service that is asked over a network; the table needs none of it.
+    """
+
+    def __init__(self, taxes: TaxService, *, spacing_s: float = 0.0) -> None:
+        self._asking: Coalescer[TaxQuestion, TaxAnswer] = Coalescer(
+            taxes.rates, in_flight_max=TAX_CALLS_MAX, spacing_s=spacing_s
+        )
+
+    async def rates(self, questions: Sequence[TaxQuestion]) -> list[TaxAnswer]:
+        """An answer to each question. Raises Unavailable and Overloaded."""
+        return list(await asyncio.gather(*(self._asking.submit(one) for one in questions)))
 
 
 class PriceDesk:

@@ -145,6 +145,12 @@ async def violations(pool: asyncpg.Pool, limit: int = VIOLATIONS_MAX) -> list[Vi
     return [Violation(**dict(row)) for row in rows]
 
 
+async def unbalanced_orders(pool: asyncpg.Pool, limit: int = VIOLATIONS_MAX) -> list[UUID]:
+    """Priced orders whose lines do not add up to the order's subtotal, tax and discount."""
+    rows = await pool.fetch(_SQL["unbalanced_orders"], limit)
+    return [row["order_id"] for row in rows]
+
+
 def _check_room(row: Any, promotion: Promotion) -> None:
     if row["live"] >= LIVE_MAX:
         raise PromotionError(f"there are {LIVE_MAX} promotions that are not over; end some first")

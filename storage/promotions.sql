@@ -121,3 +121,17 @@ WHERE o.status NOT IN ('pending', 'failed', 'cancelled') AND NOT EXISTS (
     SELECT FROM promotion_redemptions r
     WHERE r.order_id = o.order_id AND r.promotion_id = (q.one ->> 'promotion_id')::uuid)
 ORDER BY 1, 2, 3 LIMIT $1
+
+-- name: unbalanced_orders
+-- Priced orders whose lines do not add up to the order's tax and discount.
+SELECT o.order_id
+FROM orders o
+JOIN LATERAL (
+    SELECT COALESCE(sum(i.subtotal_minor), 0) AS subtotal, COALESCE(sum(i.tax_minor), 0) AS tax,
+           COALESCE(sum(i.discount_minor), 0) AS discount
+    FROM order_items i WHERE i.order_id = o.order_id
+) lines ON true
+WHERE o.pricing IS NOT NULL AND (
+    lines.subtotal <> o.subtotal_minor OR lines.tax <> o.tax_minor
+    OR lines.discount + (o.pricing ->> 'shipping_discount_minor')::bigint <> o.discount_minor)
+ORDER BY o.order_id LIMIT $1

@@ -43,8 +43,10 @@ CREATE TABLE promotion_counters (
 ) WITH (fillfactor = 50);
 CREATE INDEX promotion_counters_full ON promotion_counters (full_xid);
 
+-- No foreign key: its check per row would cost as much as the row, and only redeem_promotions
+-- makes rows, of promotions that it has just read.
 CREATE TABLE promotion_customers (
-    promotion_id  uuid NOT NULL REFERENCES promotions (promotion_id),
+    promotion_id  uuid NOT NULL,
     user_id       uuid NOT NULL,
     uses          int NOT NULL DEFAULT 0,
     uses_max      int NOT NULL,
@@ -90,8 +92,13 @@ DECLARE
     granted_promos uuid[] := '{}';
     i int;
 BEGIN
-    PERFORM FROM promotion_counters c WHERE c.promotion_id = ANY (promos)
-    ORDER BY c.promotion_id FOR UPDATE;
+    -- FOR UPDATE gives the newest committed row, whatever was committed while it was waited for.
+    SELECT array_agg(c.promotion_id), array_agg(c.unused) INTO counters, totals_left
+    FROM (
+        SELECT k.promotion_id, k.uses_max - k.uses AS unused
+        FROM promotion_counters k WHERE k.promotion_id = ANY (promos)
+        ORDER BY k.promotion_id FOR UPDATE
+    ) c;
 
     INSERT INTO promotion_customers AS made (promotion_id, user_id, uses_max)
     SELECT DISTINCT p.promotion_id, w.user_id, p.uses_per_customer_max
@@ -101,24 +108,16 @@ BEGIN
     ORDER BY p.promotion_id, w.user_id
     ON CONFLICT (promotion_id, user_id) DO NOTHING;
 
-    -- In a statement of its own: what was committed while the locks were waited for is seen.
-    PERFORM FROM promotion_customers u
-    WHERE (u.promotion_id, u.user_id) IN
-        (SELECT w.promotion_id, w.user_id FROM unnest(users, promos) AS w (user_id, promotion_id))
-    ORDER BY u.promotion_id, u.user_id FOR UPDATE;
-
-    SELECT array_agg(c.promotion_id ORDER BY c.promotion_id),
-           array_agg(c.uses_max - c.uses ORDER BY c.promotion_id)
-    INTO counters, totals_left
-    FROM promotion_counters c WHERE c.promotion_id = ANY (promos);
-
-    SELECT array_agg(u.promotion_id ORDER BY u.promotion_id, u.user_id),
-           array_agg(u.user_id ORDER BY u.promotion_id, u.user_id),
-           array_agg(u.uses_max - u.uses ORDER BY u.promotion_id, u.user_id)
+    SELECT array_agg(u.promotion_id), array_agg(u.user_id), array_agg(u.unused)
     INTO pairs_promotion, pairs_user, customers_left
-    FROM promotion_customers u
-    WHERE (u.promotion_id, u.user_id) IN
-        (SELECT w.promotion_id, w.user_id FROM unnest(users, promos) AS w (user_id, promotion_id));
+    FROM (
+        SELECT k.promotion_id, k.user_id, k.uses_max - k.uses AS unused
+        FROM promotion_customers k
+        WHERE (k.promotion_id, k.user_id) IN (
+            SELECT w.promotion_id, w.user_id
+            FROM unnest(users, promos) AS w (user_id, promotion_id))
+        ORDER BY k.promotion_id, k.user_id FOR UPDATE
+    ) u;
 
     FOR asked IN
         WITH wanted AS (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from domain.tax import TaxAnswer, TaxQuestion
 from gateways.tax_service import TableTaxes
 from serve_apps.http import Problem, new_app
 from serve_apps.price_desk import (
+    BatchedTaxes,
     PriceDesk,
     Wanted,
     check_expected_total,
@@ -357,3 +359,18 @@ async def test_what_came_of_redeeming_is_worded(counter: Counter) -> None:
     returned = problem(RedemptionStatus.RETURNED)
     assert returned is not None
     assert returned.kind == "checkout_interrupted"
+
+
+async def test_tax_questions_of_many_go_in_one_call() -> None:
+    calls: list[int] = []
+
+    class Counting(TableTaxes):
+        async def rates(self, questions: Sequence[TaxQuestion]) -> list[TaxAnswer]:
+            calls.append(len(questions))
+            return await super().rates(questions)
+
+    taxes = BatchedTaxes(Counting())
+    asked = [TaxQuestion(country="US", state=state) for state in ("CA", "NY", "TX")]
+    answers = await asyncio.gather(*(taxes.rates([one]) for one in asked))
+    assert [one.place for [one] in answers] == ["US-CA", "US-NY", "US-TX"]
+    assert calls == [3]

@@ -17,7 +17,7 @@ import pytest
 from domain.promotions import AUTOMATIC_MAX, Kind, Promotion, PromotionError, Scope
 from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
 from storage.postgres import open_pool
-from storage.promotions import PostgresPromotions, violations
+from storage.promotions import PostgresPromotions, unbalanced_orders, violations
 from tests.domain.promotion_samples import promotion
 
 REDEEMED, USED_UP = RedemptionStatus.REDEEMED, RedemptionStatus.USED_UP
@@ -249,6 +249,26 @@ async def test_the_audit_sees_a_discount_that_was_never_counted(pool: asyncpg.Po
     assert [found.what for found in await violations(pool)] == ["order_without_redemption"]
     await book.redeem_many([use(one, order=order)])
     assert await violations(pool) == []
+
+
+async def test_the_audit_sees_lines_that_do_not_add_up(pool: asyncpg.Pool) -> None:
+    order, record = uuid4(), {"promotions": [], "shipping_discount_minor": 99}
+    await order_with(pool, order, "confirmed")
+    await pool.execute(
+        "UPDATE orders SET subtotal_minor = 100, discount_minor = 109, shipping_minor = 99,"
+        " tax_minor = 8, total_minor = 98, pricing = $2 WHERE order_id = $1",
+        order,
+        record,
+    )
+    await pool.execute(
+        "INSERT INTO order_items (order_id, line, product_id, variant_id, name, quantity,"
+        " unit_price_minor, subtotal_minor, discount_minor, tax_minor)"
+        " VALUES ($1, 1, $1, $1, 'Hat', 1, 60, 60, 6, 5), ($1, 2, $1, $1, 'Cap', 1, 40, 40, 4, 3)",
+        order,
+    )
+    assert await unbalanced_orders(pool) == []
+    await pool.execute("UPDATE order_items SET tax_minor = 4 WHERE line = 2")
+    assert await unbalanced_orders(pool) == [order]
 
 
 async def test_the_database_itself_refuses_one_use_too_many(pool: asyncpg.Pool) -> None:
