@@ -99,6 +99,7 @@ def quote_order(
     if isinstance(goods, Refusal):
         return goods
     units, gross = goods
+    reduced, nets, off = NOTHING_OFF, gross, [0] * len(gross)
     if coupons or offers.automatic:
         assert now is not None, "promotions need a time"
         basket = Basket(lines=lines, gross=gross, shipping_minor=shipping, currency=currency)
@@ -107,8 +108,6 @@ def quote_order(
             return reduced
         off = reduced.by_line
         nets = [had - part for had, part in zip(gross, off, strict=True)]
-    else:
-        reduced, nets, off = NOTHING_OFF, gross, [0] * len(gross)
     ids = [line.variant_id for line in lines]
     taxes, rates = _taxes(ids, nets, tax)
     subtotal, tax_minor = sum(gross), sum(taxes)
@@ -118,12 +117,7 @@ def quote_order(
     quantities = [line.quantity for line in lines]
     columns = zip(ids, units, quantities, gross, off, nets, taxes, rates, strict=True)
     return Quote(
-        subtotal,
-        tax_minor,
-        shipping,
-        reduced.total_minor,
-        total,
-        currency,
+        *(subtotal, tax_minor, shipping, reduced.total_minor, total, currency),
         tuple(map(QuotedLine._make, columns)),
         shipping_method,
         reduced.shipping_minor,
