@@ -422,6 +422,8 @@ _GROUPS = {
     "stock": ("serve_apps.stock_commands", "stock_app"),
     "keys": ("serve_apps.key_commands", "keys_app"),
     "fraud": ("serve_apps.fraud_commands", "fraud_commands"),
+    "promotion": ("serve_apps.pricing_commands", "promotion_app"),
+    "rates": ("serve_apps.pricing_commands", "rates_app"),
     "credit": ("serve_apps.credit_commands", "credit_app"),
 }
 

@@ -24,7 +24,9 @@ from domain.payments import (
     SavedMethod,
 )
 from domain.placement import Wish
+from domain.redemptions import Redemption, RedemptionOutcome
 from domain.stock import Closed, Known, Movement, Pair
+from domain.tax import TaxAnswer, TaxQuestion
 from domain.turns import CustomerOfVariant, Instruction, Turn
 
 
@@ -405,5 +407,40 @@ class OwnerFigures(MetricsReader, Protocol):
         """It is stopped because nobody needs it: its silence from now on is no fault.
 
         A newer generation of it is shown as ever. Raises Unavailable.
+        """
+        ...
+
+
+class TaxService(Protocol):
+    """Tax rates by destination, from a table or from outside. Raises Unavailable.
+
+    An implementation that falls back to a table says so in the answer's `source`.
+    """
+
+    async def rates(self, questions: Sequence[TaxQuestion]) -> list[TaxAnswer]:
+        """An answer to each question, in their order; one call for many orders."""
+        ...
+
+
+class PromotionBook(Protocol):
+    """Uses of promotions, counted under concurrency. Raises Unavailable."""
+
+    async def redeem_many(self, redemptions: Sequence[Redemption]) -> list[RedemptionOutcome]:
+        """Count the uses of many orders, each as a whole or not at all.
+
+        In the order given: the first ones get what is left. The same order again, with the same
+        promotions, is answered as before and counted once. An order whose uses were given back
+        gets none again.
+        """
+        ...
+
+    async def give_back(self, order_ids: Collection[UUID]) -> int:
+        """The orders' uses are free again; how many were. Again, or of unknown orders: nothing."""
+        ...
+
+    async def return_orphans(self, older_than: datetime, limit: int) -> int:
+        """Give back the uses of orders that failed or never came to be; how many were.
+
+        `older_than` must lie before any order that may still be about to be recorded.
         """
         ...
