@@ -35,19 +35,23 @@ _FORM: Final = b"application/x-www-form-urlencoded"
 
 def place_in_head(scope: Scope) -> str | None:
     """`address`, `query string` or `headers`, whichever carries a card number; None if none does."""
-    if carries_card_number_escaped(scope["path"].encode(errors="replace")):
-        return "address"
+    path = scope["path"].encode(errors="replace")
     query: bytes = scope.get("query_string", b"")
-    if query and carries_card_number_escaped(query):
-        return "query string"
-    values = b"\n".join([value for name, value in scope["headers"] if name not in TRACING_HEADERS])
-    return "headers" if carries_card_number_escaped(values) else None
+    values = [value for name, value in scope["headers"] if name not in TRACING_HEADERS]
+    # All at once: three looks cost three times as much.
+    if not carries_card_number_escaped(b"\n".join((path, query, *values))):
+        return None
+    if carries_card_number_escaped(path):
+        return "address"
+    return "query string" if carries_card_number_escaped(query) else "headers"
 
 
 def in_body(scope: Scope, body: bytes) -> bool:
     """True if the body carries a card number."""
     if carries_card_number(body):
         return True
+    if b"+" not in body and b"%" not in body:
+        return False
     form = any(
         name == b"content-type" and _FORM in value.lower() for name, value in scope["headers"]
     )

@@ -38,6 +38,7 @@ from serve_apps.http import HotApp, new_app
 from serve_apps.identity import Identities
 from serve_apps.live_app import add_live_routes
 from serve_apps.live_feed import LiveConfig, LiveFeed
+from serve_apps.log_output import keep_values_out_of_tracebacks
 from serve_apps.overview import Overview
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
@@ -109,6 +110,7 @@ class Parts:
 
 async def connect(settings: Settings, application: str, *, by_key: bool = False) -> Parts:
     """Connections for as long as the process lives, or until `close`."""
+    keep_values_out_of_tracebacks()
     calm_the_collector()
     pool = await open_pool(
         settings.database_url,

@@ -97,7 +97,10 @@ def status(home: Home = None, json: Json = None) -> None:
     elif json == "-":
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        Path(json).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        try:
+            Path(json).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        except OSError as error:
+            _fail(f"cannot write {json}: {error.strerror}")
     raise typer.Exit(1 if lost or found.in_the_clear else 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -104,17 +104,17 @@ def test_uuids_of_digits_only_pass(text: str) -> None:
     assert not carries(f"key {text}, too")
 
 
-@given(
-    st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
-    st.sampled_from([1, 1_000, 1_000_000, 1_000_000_000]),
-)
-def test_times_pass(when: datetime, scale: int) -> None:
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_times_pass(when: datetime) -> None:
     assert not carries(when.isoformat())
     assert not carries(when.strftime("%Y-%m-%d %H:%M:%S.%f"))
     assert not carries(when.strftime("%Y%m%d%H%M%S"))
-    day = timedelta(days=1)
-    if (since := when - datetime(1990, 1, 1, tzinfo=UTC)) > 12_000 * day:  # since 2022
-        assert not carries(str(int((since + 7305 * day).total_seconds()) * scale))
+
+
+@given(st.integers(1_600_000_000, 2_199_999_999), st.sampled_from([1, 10**3, 10**6, 10**9]))
+def test_epoch_times_pass(seconds: int, scale: int) -> None:
+    """Of 2020 to 2039: in microseconds they begin as Mir's and Mastercard's numbers later on."""
+    assert not carries(str(seconds * scale + scale // 3))
 
 
 @given(st.integers(0, 10**12 - 1), st.integers(0, 99))
