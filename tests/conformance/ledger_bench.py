@@ -13,6 +13,7 @@ from typing import Any
 
 from domain.ledger import GATEWAY
 from domain.payments import ChargeRequest, ChargeState, PaymentKind, RefundRequest
+from serve_apps.credit_parts import BatchedLedger
 from storage.postgres import open_pool
 from tests.conformance.providers import Bench, Means, Stage
 from tests.storage.credit import Desk
@@ -40,7 +41,7 @@ class _NamedByTheSuite:
     name = GATEWAY
 
     def __init__(self, desk: Desk, cards: Mapping[tuple[str, str], str]) -> None:
-        self._ledger = desk.ledger
+        self._ledger = BatchedLedger(desk.ledger)
         self._cards = cards
 
     def _ours(self, charge: ChargeRequest) -> ChargeRequest:
