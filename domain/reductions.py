@@ -157,15 +157,13 @@ def _refusal(
         return "coupon_used_up"
     if promotion.currency is not None and promotion.currency != basket.currency:
         return "coupon_wrong_currency"
-    scope = promotion.scope
-    goods, found = 0, False
-    for line, gross in zip(basket.lines, basket.gross, strict=True):
-        if scope.has(line):
-            goods += gross
-            found = True
-    if not found:
+    here = basket.gross
+    if not promotion.whole_order:
+        has = promotion.scope.has
+        here = [gross for line, gross in zip(basket.lines, here, strict=True) if has(line)]
+    if not here:
         return "coupon_not_applicable"
-    return "coupon_minimum_not_met" if goods < promotion.minimum_minor else None
+    return "coupon_minimum_not_met" if sum(here) < promotion.minimum_minor else None
 
 
 def _reason(name: RefusalName, promotion: Promotion, basket: Basket) -> str:
@@ -227,10 +225,12 @@ def _taken_off(basket: Basket, promotions: Sequence[Promotion]) -> Reductions:
 
 def _off_the_goods(promotion: Promotion, lines: Sequence[Line], left: Sequence[int]) -> list[int]:
     """What a promotion takes off each line, of what is `left` of it."""
-    scope = promotion.scope
     if promotion.kind is Kind.BUY_X_GET_Y:
         return _cheapest_units(promotion, lines, left)
-    weights = [rest if scope.has(line) else 0 for line, rest in zip(lines, left, strict=True)]
+    weights = left
+    if not promotion.whole_order:
+        has = promotion.scope.has
+        weights = [rest if has(line) else 0 for line, rest in zip(lines, left, strict=True)]
     goods = sum(weights)
     if promotion.kind is Kind.PERCENT:
         total = apply_rate(goods, promotion.percent_bps)
