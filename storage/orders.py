@@ -275,6 +275,7 @@ def _record_arguments(drafts: Sequence[OrderDraft], ring: KeyRing) -> list[Any]:
         [part.gateway for _, _, part, _ in parts],
         [charge.customer for _, _, _, charge in parts],
         [charge.return_url for _, _, _, charge in parts],
+        [_json(d.pricing) for d in drafts],
     ]
 
 
