@@ -15,12 +15,14 @@ import httpx
 import stripe
 
 from domain.ports import NotReached, Unavailable
+from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp
 from gateways.stripe_charges import Body, Refusal
-from gateways.stripe_http import CONNECTIONS_MAX, StripeHttp
 
 KEYS_OF_A_STEP_MAX = 5
 _TRANSIENT = frozenset({408, 409, 429})
 _REFUSED_KEY = frozenset({401, 403})
+# Facts about this machine and its timings, which Stripe does not need for a charge.
+_NOT_SENT = frozenset({"x-stripe-client-telemetry", "x-stripe-client-user-agent"})
 
 
 class StripeMisconfigured(Exception):  # noqa: N818 - names a condition, as in domain.ports
@@ -54,20 +56,20 @@ class StripeCalls:
             raise StripeMisconfigured("no Stripe key: set DOORBUSTER_STRIPE_API_KEY")
         # It would send the platform and an id that it writes into the home folder.
         stripe.enable_telemetry = False
-        self._http = StripeHttp(
-            timeout_s=timeout_s, connections_max=connections_max, transport=transport
+        self._http = BoundedHttp(
+            "Stripe", timeout_s=timeout_s, connections_max=connections_max, transport=transport
         )
         client = stripe.StripeClient(
             api_key,
             base_addresses={"api": base_url.rstrip("/")} if base_url else {},
-            http_client=self._http,
+            http_client=_SdkHttp(self._http),
             max_network_retries=0,  # the saga repeats by itself, and knows when to stop
         )
         self.v1 = client.v1
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close_async()
+        await self._http.close()
 
     async def get(self, call: Coroutine[Any, Any, Any]) -> Answer | Refusal:
         """Read something. Raises NotReached, Unavailable or StripeMisconfigured."""
@@ -97,6 +99,23 @@ class StripeCalls:
         if answer.replayed:
             return None
         raise _at_fault(answer)
+
+
+class _SdkHttp(stripe.HTTPClient):
+    """What the SDK takes for the network."""
+
+    name = "httpx"
+
+    def __init__(self, http: BoundedHttp) -> None:
+        super().__init__()
+        self._http = http
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        sent = {name: value for name, value in headers.items() if name.lower() not in _NOT_SENT}
+        answer = await self._http.request(method, url, sent, post_data)
+        return answer.content, answer.status_code, answer.headers
 
 
 def key_of(step: str, number: int) -> str:

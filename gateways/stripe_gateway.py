@@ -32,9 +32,9 @@ from domain.payments import (
 )
 from domain.ports import NotReached, RefundRefused, Unavailable
 from gateways import stripe_charges as words
+from gateways.bounded_http import CONNECTIONS_MAX
 from gateways.stripe_calls import KEYS_OF_A_STEP_MAX, Answer, Call, StripeCalls, key_of
 from gateways.stripe_charges import Body, NotChargeable, Refusal
-from gateways.stripe_http import CONNECTIONS_MAX
 
 TIMEOUT_S = 15.0
 KEYS_TRUSTED_FOR = timedelta(hours=20)

@@ -75,7 +75,7 @@ def stripe_mock_binary() -> Path | str:
     if found := shutil.which("stripe-mock"):
         return Path(found)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "doorbuster" / STRIPE_MOCK.rpartition("@")[2]
+    folder = cache / "doorbuster" / STRIPE_MOCK.rpartition("/")[2]
     if (folder / "stripe-mock").exists():
         return folder / "stripe-mock"
     go = shutil.which("go")
