@@ -80,7 +80,8 @@ class _Refused(Exception):  # noqa: N818
 class BraintreeGateway:
     """PaymentProvider of domain.ports. `base_url` is where `/graphql` is; `timeout_s` per request.
 
-    Takes cards and wallets. Besides the port's exceptions, BraintreeMisconfigured if the keys are refused.
+    Takes cards and wallets. Besides the port's exceptions, BraintreeMisconfigured if the keys are
+    refused.
     """
 
     name = "braintree"
@@ -158,6 +159,10 @@ class BraintreeGateway:
         found = await self._find(charge)
         if found is None:
             raise RefundRefused(f"charge {charge.transaction_id} was never made")
+        if (currency := _state(found).currency) != charge.currency:
+            raise RefundRefused(
+                f"charge {charge.transaction_id} took {currency}, not {charge.currency}"
+            )
         amount = _decimal(refund.amount_minor, charge.currency)
         asked = {
             "transactionId": found["id"],

@@ -257,7 +257,7 @@ class StripeGateway:
         try:
             customer = charge.customer
             if customer is None and words.needs_customer(charge):
-                customer = await self._customer_of(charge.payer)
+                customer = await self._customer_of(charge.payer or charge.transaction_id)
             params = cast(Any, words.create_params(charge, customer))
         except NotChargeable as error:
             return _declined(charge, error.code)
@@ -337,6 +337,10 @@ class StripeGateway:
         if state is None or state.status not in {"captured", "refunded"}:
             status = state.status if state else "not authorized"
             raise RefundRefused(f"charge {charge.transaction_id} took nothing: it is {status}")
+        if state.currency != charge.currency:
+            raise RefundRefused(
+                f"charge {charge.transaction_id} took {state.currency}, not {charge.currency}"
+            )
         return state
 
     async def _refund_exists(self, intent_id: str, refund_id: str) -> bool:
@@ -371,9 +375,7 @@ class StripeGateway:
         raise RefundRefused(f"Stripe refuses refund {refund.refund_id} ({_why(answer)})")
 
     async def _customer_of(self, payer: str) -> str:
-        """Stripe's customer for one of ours; made once."""
-        if not payer:
-            raise NotChargeable("customer_required", "a bank transfer needs to know its payer")
+        """Stripe's customer for one of ours, or for a charge of nobody we know; made once."""
         if known := self._customers.get(payer):
             return known
         params: Any = {"query": f"metadata['payer']:'{_quoted(payer)}'", "limit": _SEARCHED_MAX}
@@ -458,6 +460,8 @@ def _quoted(text: str) -> str:
 
 
 def _refundable(refund: RefundRequest, charge: ChargeRequest) -> int:
+    if refund.amount_minor < 1:
+        raise RefundRefused(f"refund {refund.refund_id} of {refund.amount_minor} gives nothing")
     try:
         return words.to_stripe(refund.amount_minor, charge.currency)
     except NotChargeable as error:
