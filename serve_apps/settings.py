@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(gt=0)]
+Secret = Annotated[str, Field(repr=False)]  # shown nowhere, also not in a printed Settings
 
 
 class Settings(BaseSettings):
@@ -64,6 +65,23 @@ class Settings(BaseSettings):
     moment leaves at once; under load batches grow instead of their number."""
     provider_latency_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """How long the simulated payment provider takes for each call."""
+
+    stripe_api_key: Secret = ""
+    """Stripe's secret key (`sk_…` or a restricted `rk_…`); empty: the simulated provider."""
+    stripe_webhook_secret: Secret = ""
+    """Signing secret of the webhook endpoint (`whsec_…`); empty: Stripe's webhooks are refused."""
+    stripe_base_url: str = ""
+    """Where Stripe's API is, for tests; empty: at Stripe."""
+    stripe_timeout_s: Annotated[float, Field(gt=0, le=80)] = 15.0
+    """How long one request to Stripe may take, in seconds; a call makes up to three."""
+    stripe_transfer_country: Annotated[str, Field(pattern="^(BE|DE|ES|FR|IE|NL)$")] = "DE"
+    """Where bank transfers in EUR go to: a country that Stripe has accounts in."""
+    second_provider_url: str = ""
+    """Address of the provider that new charges go to while Stripe is down; empty: none."""
+    second_provider_public_key: Secret = ""
+    second_provider_private_key: Secret = ""
+    second_provider_timeout_s: Annotated[float, Field(gt=0, le=80)] = 15.0
+    """How long one request to the second provider may take, in seconds; a call makes up to two."""
 
     def embedded_database(self) -> bool:
         """True if the shop brings its own Postgres."""

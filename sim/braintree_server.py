@@ -169,6 +169,7 @@ class BraintreeBooks:
                     amount_minor=row["amount_minor"],
                     currency=row["currency"],
                     status=status,
+                    refunded_minor=row["refunded_minor"],
                 )
 
     @contextmanager

@@ -114,6 +114,48 @@ async def test_amounts_keep_their_decimals(
     assert await gateway.authorize(charge) == ChargeState("authorized", amount, currency)
 
 
+class LosesAnswers(httpx.ASGITransport):
+    """The provider does what it is asked, and its answer to `field` is lost, once."""
+
+    field = ""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        if self.field and self.field.encode() in await request.aread():
+            self.field = ""
+            raise httpx.ReadError("lost", request=request)
+        return answer
+
+
+@pytest.mark.parametrize("step", ["authorize", "capture", "void", "refund"])
+async def test_a_lost_answer_is_told_to_whoever_repeats(books: BraintreeBooks, step: str) -> None:
+    network = LosesAnswers(braintree_app(books, public_key="public", private_key="private"))
+    gateway = BraintreeGateway("public", "private", "http://second.example", transport=network)
+    refund = RefundRequest("r-1", 80)
+    steps: dict[str, Any] = {
+        "authorize": lambda: gateway.authorize(CHARGE),
+        "void": lambda: gateway.void(CHARGE),
+        "capture": lambda: gateway.capture(CHARGE),
+        "refund": lambda: gateway.refund(CHARGE, refund),
+    }
+    before = {"capture": ["authorize"], "refund": ["authorize", "capture"]}.get(step, [])
+    for name in before:
+        await steps[name]()
+    network.field = {
+        "authorize": "authorizePaymentMethod",
+        "capture": "captureTransaction",
+        "void": "closeOrder",
+        "refund": "refundTransaction",
+    }[step]
+    with pytest.raises(Unavailable):
+        await steps[step]()
+    expected = {"authorize": "authorized", "void": "voided"}.get(step, "captured")
+    for _ in range(2):
+        state = await steps[step]()
+        assert (state.status, state.refunded_minor) == (expected, 80 if step == "refund" else 0)
+    assert len([one async for one in books.charges()]) == 1
+
+
 async def test_refused_keys_are_a_fault(books: BraintreeBooks) -> None:
     with pytest.raises(BraintreeMisconfigured, match="PRIVATE_KEY"):
         await over(books, private_key="wrong").authorize(CHARGE)
