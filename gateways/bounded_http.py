@@ -2,14 +2,19 @@
 
 A connection that was never made is NotReached; everything later is Unavailable, because then the
 provider may have acted.
+
+On aiohttp: beside it httpx took several times the processor for a request, most of it in its
+connection pool, which looks through all connections for each request.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
 from domain.ports import NotReached, Unavailable
 
@@ -18,13 +23,31 @@ CONNECT_TIMEOUT_S = 2.0
 # Shorter than what a load balancer keeps: a connection that the other side has just closed
 # would make a request fail whose outcome nobody knows.
 KEEPALIVE_S = 20.0
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,  # also: no connection became free in time
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer; the names of `headers` are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+Transport = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[HttpAnswer]]
+"""What takes (method, url, headers, content) to the provider and brings the answer back."""
 
 
 class BoundedHttp:
     """An HTTP client of one provider, called `provider` in messages.
 
     `timeout_s` is how long one request may take in all. `transport` replaces the network.
+    Takes the proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`), as it is at the first request.
     """
 
     def __init__(
@@ -33,49 +56,65 @@ class BoundedHttp:
         *,
         timeout_s: float,
         connections_max: int = CONNECTIONS_MAX,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._provider = provider
         self._timeout_s = timeout_s
         self._connections_max = connections_max
-        self._transport = transport
-        self._client: httpx.AsyncClient | None = None
+        self._transport = transport or self._over_the_network
+        self._session: aiohttp.ClientSession | None = None
 
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | str | None
-    ) -> httpx.Response:
-        """One request, never repeated. Raises NotReached or Unavailable."""
-        client = self._client
-        if client is None:  # made where the event loop runs
-            client = self._client = self._open()
-        what = f"{self._provider}: {method} {httpx.URL(url).path}"
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> HttpAnswer:
+        """One request, never repeated if it may do something. Raises NotReached or Unavailable."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await client.request(method, url, headers=headers, content=content)
+            return await self._transport(method.upper(), url, headers, content)
         except _NEVER_SENT as error:
+            what = self._named(method, url)
             raise NotReached(f"{what}: no connection: {error!r}") from error
         except TimeoutError as error:
+            what = self._named(method, url)
             raise Unavailable(f"{what}: no answer within {self._timeout_s:g} s") from error
-        except httpx.TransportError as error:
-            raise Unavailable(f"{what} broke off: {error!r}") from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+            raise Unavailable(f"{self._named(method, url)} broke off: {error!r}") from error
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    def _open(self) -> httpx.AsyncClient:
+    async def _over_the_network(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> HttpAnswer:
+        session = self._session
+        if session is None:  # made where the event loop runs
+            session = self._session = self._open(url)
+        async with session.request(
+            method, url, headers=headers, data=content, allow_redirects=False
+        ) as answer:
+            return HttpAnswer(answer.status, answer.headers, await answer.read())
+
+    def _open(self, url: str) -> aiohttp.ClientSession:
         # Waiting for a connection must end before the whole request's time does: then it is
         # known that nothing was sent.
         before_sending = min(CONNECT_TIMEOUT_S, self._timeout_s / 2)
-        return httpx.AsyncClient(
-            timeout=httpx.Timeout(self._timeout_s, connect=before_sending, pool=before_sending),
-            limits=httpx.Limits(
-                max_connections=self._connections_max,
-                max_keepalive_connections=self._connections_max,
-                keepalive_expiry=KEEPALIVE_S,
+        return aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s, connect=before_sending),
+            connector=aiohttp.TCPConnector(
+                limit=self._connections_max, keepalive_timeout=KEEPALIVE_S
             ),
-            transport=self._transport,
-            follow_redirects=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=_proxy_for(url),
         )
+
+    def _named(self, method: str, url: str) -> str:
+        return f"{self._provider}: {method.upper()} {urlsplit(url).path}"
+
+
+def _proxy_for(url: str) -> str | None:
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import httpx
 import orjson
 
 from domain.money import EXPONENTS, scale_of
 from domain.payments import ChargeRequest, ChargeState, ChargeStatus, RefundRequest
 from domain.ports import RefundRefused, Unavailable
-from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp
+from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp, Transport
 
 TIMEOUT_S = 15.0
 API_VERSION = "2019-01-01"
@@ -94,7 +93,7 @@ class BraintreeGateway:
         *,
         timeout_s: float = TIMEOUT_S,
         connections_max: int = CONNECTIONS_MAX,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._http = BoundedHttp(
             "Braintree", timeout_s=timeout_s, connections_max=connections_max, transport=transport
@@ -190,9 +189,9 @@ class BraintreeGateway:
         """The answer's data. Raises _Refused, NotReached, Unavailable, BraintreeMisconfigured."""
         content = orjson.dumps({"query": query, "variables": {"input": asked}})
         answer = await self._http.request("POST", self._url, self._headers, content)
-        if answer.status_code in {401, 403}:
+        if answer.status in {401, 403}:
             raise _keys_refused()
-        if answer.status_code == 404:
+        if answer.status == 404:
             raise BraintreeMisconfigured(
                 f"nothing at {self._url}: check DOORBUSTER_SECOND_PROVIDER_URL"
             )
@@ -204,15 +203,15 @@ class BraintreeGateway:
             details = (error.get("extensions") or {}) if error else {}
         except (orjson.JSONDecodeError, AttributeError, LookupError) as malformed:
             raise Unavailable(
-                f"Braintree: status {answer.status_code} without JSON; the outcome is not known"
+                f"Braintree: status {answer.status} without JSON; the outcome is not known"
             ) from malformed
         kind = details.get("errorClass")
         if kind in _REFUSED_KEY:
             raise _keys_refused()
         if error and kind == "VALIDATION":
             raise _Refused(str(details.get("legacyCode")), str(error.get("message")))
-        if error or answer.status_code != 200 or not isinstance(data, dict):
-            raise Unavailable(f"Braintree: status {answer.status_code}, {kind}: no certain answer")
+        if error or answer.status != 200 or not isinstance(data, dict):
+            raise Unavailable(f"Braintree: status {answer.status}, {kind}: no certain answer")
         return data
 
 

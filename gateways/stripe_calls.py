@@ -11,11 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import stripe
 
 from domain.ports import NotReached, Unavailable
-from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp
+from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp, Transport
 from gateways.stripe_charges import Body, Refusal
 
 KEYS_OF_A_STEP_MAX = 5
@@ -50,7 +49,7 @@ class StripeCalls:
         base_url: str | None,
         timeout_s: float,
         connections_max: int = CONNECTIONS_MAX,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         if not api_key.strip():
             raise StripeMisconfigured("no Stripe key: set DOORBUSTER_STRIPE_API_KEY")
@@ -104,7 +103,7 @@ class StripeCalls:
 class _SdkHttp(stripe.HTTPClient):
     """What the SDK takes for the network."""
 
-    name = "httpx"
+    name = "aiohttp"
 
     def __init__(self, http: BoundedHttp) -> None:
         super().__init__()
@@ -114,8 +113,9 @@ class _SdkHttp(stripe.HTTPClient):
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         sent = {name: value for name, value in headers.items() if name.lower() not in _NOT_SENT}
-        answer = await self._http.request(method, url, sent, post_data)
-        return answer.content, answer.status_code, answer.headers
+        content = post_data.encode() if isinstance(post_data, str) else post_data
+        answer = await self._http.request(method, url, sent, content)
+        return answer.content, answer.status, answer.headers
 
 
 def key_of(step: str, number: int) -> str:

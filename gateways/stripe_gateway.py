@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-import httpx
 import orjson
 import stripe
 
@@ -32,7 +31,7 @@ from domain.payments import (
 )
 from domain.ports import NotReached, RefundRefused, Unavailable
 from gateways import stripe_charges as words
-from gateways.bounded_http import CONNECTIONS_MAX
+from gateways.bounded_http import CONNECTIONS_MAX, Transport
 from gateways.stripe_calls import KEYS_OF_A_STEP_MAX, Answer, Call, StripeCalls, key_of
 from gateways.stripe_charges import Body, NotChargeable, Refusal
 
@@ -69,7 +68,7 @@ class StripeGateway:
         timeout_s: float = TIMEOUT_S,
         connections_max: int = CONNECTIONS_MAX,
         transfer_country: str = TRANSFER_COUNTRY,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._calls = StripeCalls(
             api_key,

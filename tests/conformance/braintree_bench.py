@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from gateways.braintree_gateway import BraintreeGateway
-from sim.braintree_server import BraintreeBooks, braintree_app
+from sim.braintree_server import BraintreeBooks
 from tests.conformance.providers import Bench, Stage
+from tests.gateways.in_process import InProcess
 
 # It knows no buyer's pages and no transfers.
 _TOKENS: Any = {
@@ -29,9 +28,8 @@ async def second_provider(stage: Stage) -> AsyncIterator[Bench]:
     del stage
     with tempfile.TemporaryDirectory() as folder:
         books = BraintreeBooks(Path(folder) / "books.sqlite")
-        app = braintree_app(books, public_key="public", private_key="private")
         gateway = BraintreeGateway(
-            "public", "private", "http://second.example", transport=httpx.ASGITransport(app)
+            "public", "private", "http://second.example", transport=InProcess(books)
         )
 
         async def taken(transaction_id: str) -> int:
@@ -45,4 +43,3 @@ async def second_provider(stage: Stage) -> AsyncIterator[Bench]:
             )
 
         yield Bench(provider=gateway, tokens=_TOKENS, taken=taken)
-        await gateway.close()

@@ -49,11 +49,9 @@ def local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest_asyncio.fixture
 async def local(local_url: str) -> AsyncIterator[StripeGateway]:
-    gateway = StripeGateway(
-        KEY, base_url=local_url, now=lambda: NOW, timeout_s=10.0, transport=ForLocalstripe()
-    )
-    yield gateway
-    await gateway.close()
+    way = ForLocalstripe()
+    async with way.client:
+        yield StripeGateway(KEY, base_url=local_url, now=lambda: NOW, transport=way)
 
 
 async def test_localstripe_authorize_capture_and_refund(local: StripeGateway) -> None:
@@ -83,7 +81,7 @@ async def test_localstripe_void(local: StripeGateway) -> None:
     assert (await local.capture(held)).status == "voided"
 
 
-async def test_localstripe_declines_and_three_d_secure(local: StripeGateway) -> None:
+async def test_localstripe_declines(local: StripeGateway) -> None:
     """localstripe tells no decline codes but Stripe's general one."""
     state = await local.authorize(charge("tx-4", payment_token="pm_card_chargeCustomerFail"))
     assert (state.status, state.decline_code) == ("declined", "card_declined")
@@ -111,17 +109,15 @@ def mock_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest_asyncio.fixture
-async def noting() -> Noting:
-    return Noting()
+async def noting() -> AsyncIterator[Noting]:
+    noting = Noting()
+    async with noting.client:
+        yield noting
 
 
-@pytest_asyncio.fixture
-async def mock(mock_url: str, noting: Noting) -> AsyncIterator[StripeGateway]:
-    gateway = StripeGateway(
-        KEY, base_url=mock_url, now=lambda: NOW, timeout_s=10.0, transport=noting
-    )
-    yield gateway
-    await gateway.close()
+@pytest.fixture
+def mock(mock_url: str, noting: Noting) -> StripeGateway:
+    return StripeGateway(KEY, base_url=mock_url, now=lambda: NOW, transport=noting)
 
 
 def _all_accepted(noting: Noting) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-import pytest_asyncio
 
 from domain.payments import ChargeRequest, ChargeState, RefundRequest
 from domain.ports import NotReached, RefundRefused, Unavailable
 from gateways.braintree_gateway import BraintreeGateway, BraintreeMisconfigured
 from sim.braintree_server import DECLINES, BraintreeBooks, braintree_app
+from tests.gateways.in_process import InProcess
 from tests.gateways.scripted_http import Says, ScriptedHttp, Trouble
 
 pytestmark = pytest.mark.asyncio
@@ -28,18 +27,13 @@ def books(tmp_path: Path) -> BraintreeBooks:
     return BraintreeBooks(tmp_path / "books.sqlite")
 
 
-def over(books: BraintreeBooks, private_key: str = "private") -> BraintreeGateway:
-    app = braintree_app(books, public_key="public", private_key="private")
-    return BraintreeGateway(
-        "public", private_key, "http://second.example", transport=httpx.ASGITransport(app)
-    )
+def over(way: InProcess, private_key: str = "private") -> BraintreeGateway:
+    return BraintreeGateway("public", private_key, "http://second.example", transport=way)
 
 
-@pytest_asyncio.fixture
-async def gateway(books: BraintreeBooks) -> AsyncIterator[BraintreeGateway]:
-    gateway = over(books)
-    yield gateway
-    await gateway.close()
+@pytest.fixture
+def gateway(books: BraintreeBooks) -> BraintreeGateway:
+    return over(InProcess(books))
 
 
 def is_(status: Any, code: str | None = None, refunded_minor: int = 0) -> ChargeState:
@@ -114,23 +108,10 @@ async def test_amounts_keep_their_decimals(
     assert await gateway.authorize(charge) == ChargeState("authorized", amount, currency)
 
 
-class LosesAnswers(httpx.ASGITransport):
-    """The provider does what it is asked, and its answer to `field` is lost, once."""
-
-    field = ""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await super().handle_async_request(request)
-        if self.field and self.field.encode() in await request.aread():
-            self.field = ""
-            raise httpx.ReadError("lost", request=request)
-        return answer
-
-
 @pytest.mark.parametrize("step", ["authorize", "capture", "void", "refund"])
 async def test_a_lost_answer_is_told_to_whoever_repeats(books: BraintreeBooks, step: str) -> None:
-    network = LosesAnswers(braintree_app(books, public_key="public", private_key="private"))
-    gateway = BraintreeGateway("public", "private", "http://second.example", transport=network)
+    way = InProcess(books)
+    gateway = over(way)
     refund = RefundRequest("r-1", 80)
     steps: dict[str, Any] = {
         "authorize": lambda: gateway.authorize(CHARGE),
@@ -141,7 +122,7 @@ async def test_a_lost_answer_is_told_to_whoever_repeats(books: BraintreeBooks, s
     before = {"capture": ["authorize"], "refund": ["authorize", "capture"]}.get(step, [])
     for name in before:
         await steps[name]()
-    network.field = {
+    way.loses = {
         "authorize": "authorizePaymentMethod",
         "capture": "captureTransaction",
         "void": "closeOrder",
@@ -158,7 +139,7 @@ async def test_a_lost_answer_is_told_to_whoever_repeats(books: BraintreeBooks, s
 
 async def test_refused_keys_are_a_fault(books: BraintreeBooks) -> None:
     with pytest.raises(BraintreeMisconfigured, match="PRIVATE_KEY"):
-        await over(books, private_key="wrong").authorize(CHARGE)
+        await over(InProcess(books), private_key="wrong").authorize(CHARGE)
 
 
 async def test_nonsense_is_refused(books: BraintreeBooks) -> None:
