@@ -18,6 +18,7 @@ from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp, Transport
 from gateways.stripe_charges import Body, Refusal
 
 KEYS_OF_A_STEP_MAX = 5
+SEARCHED_MAX = 10
 _TRANSIENT = frozenset({408, 409, 429})
 _REFUSED_KEY = frozenset({401, 403})
 # Facts about this machine and its timings, which Stripe does not need for a charge.
@@ -121,6 +122,32 @@ class _SdkHttp(stripe.HTTPClient):
 def key_of(step: str, number: int) -> str:
     """The keys of a step, from 1."""
     return step if number == 1 else f"{step}:{number}"
+
+
+def id_of(body: Body) -> str:
+    """The id of what an answer shows. Raises Unavailable."""
+    id_ = body.get("id")
+    if not isinstance(id_, str):
+        raise Unavailable("Stripe: the answer has no id; the outcome is not known")
+    return id_
+
+
+def listed(answer: Answer | Refusal) -> list[dict[str, Any]]:
+    """What a list or a search has found. Raises Unavailable."""
+    if isinstance(answer, Refusal):
+        raise Unavailable(f"Stripe does not list what it has ({why(answer)})")
+    data = answer.body.get("data")
+    return data if isinstance(data, list) else []
+
+
+def quoted(text: str) -> str:
+    """Text as it stands between single quotes in a search."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def why(refusal: Refusal) -> str:
+    """A refusal in a message: codes only, as its own text may repeat what was sent."""
+    return f"status {refusal.status}, code {refusal.code}, request {refusal.request_id}"
 
 
 async def _outcome(call: Coroutine[Any, Any, Any]) -> Answer | Refusal:

@@ -6,25 +6,20 @@ our transaction id; so whoever knows that id finds the intent by creating it aga
 and a confirmation that comes late meets a canceled intent.
 
 An answer out of Stripe's memory of keys is as old as the key: it is never taken for the state
-of a charge, which is asked for instead. Stripe forgets keys after a day; charges that are older are found by
-search.
+of a charge, which is asked for instead. Stripe forgets keys after a day; charges that are older
+are found by search.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
-
-import orjson
-import stripe
 
 from domain.payments import (
     ChargeRequest,
     ChargeState,
     ChargeStatus,
-    ForgedEvent,
     ProviderEvent,
     RefundRequest,
     SavedMethod,
@@ -32,18 +27,28 @@ from domain.payments import (
 from domain.ports import NotReached, RefundRefused, Unavailable
 from gateways import stripe_charges as words
 from gateways.bounded_http import CONNECTIONS_MAX, Transport
-from gateways.stripe_calls import KEYS_OF_A_STEP_MAX, Answer, Call, StripeCalls, key_of
+from gateways.stripe_calls import (
+    KEYS_OF_A_STEP_MAX,
+    SEARCHED_MAX,
+    Answer,
+    Call,
+    StripeCalls,
+    id_of,
+    key_of,
+    listed,
+    quoted,
+    why,
+)
 from gateways.stripe_charges import Body, NotChargeable, Refusal
+from gateways.stripe_customers import Remembered, StripeCustomers
+from gateways.stripe_webhooks import event_of
 
 TIMEOUT_S = 15.0
 KEYS_TRUSTED_FOR = timedelta(hours=20)
 """Stripe may forget an idempotency key after 24 hours."""
-IDS_REMEMBERED_MAX = 10_000
 REFUNDS_OF_A_CHARGE_MAX = 1_000
-WEBHOOK_TOLERANCE_S = 300.0
 TRANSFER_COUNTRY = "DE"
 _PAGE = 100
-_SEARCHED_MAX = 10
 # Of several intents for one charge, which cannot be, the one that matters most for money.
 _WEIGHT = ("succeeded", "requires_capture", "processing", "requires_action", "canceled")
 
@@ -80,8 +85,8 @@ class StripeGateway:
         self._webhook_secret = webhook_secret
         self._now = now
         self._transfer_country = transfer_country
-        self._intents = _Remembered()
-        self._customers = _Remembered()
+        self._intents = Remembered()
+        self._customers = StripeCustomers(self._calls)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -98,6 +103,11 @@ class StripeGateway:
         if isinstance(found, ChargeState):
             return found
         intent_id, fresh = found
+        if fresh is None and self._is_old(charge):
+            # Stripe has forgotten the key of a confirmation, and would try a declined card again.
+            known = _state(await self._retrieve(intent_id))
+            if known is not None:
+                return known
         params = cast(Any, words.confirm_params(charge, self._transfer_country))
         try:
             answer = await self._calls.post(
@@ -210,38 +220,15 @@ class StripeGateway:
         return _state(fresh or await self._retrieve(intent_id))
 
     def event(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
-        """Verify `Stripe-Signature` (HMAC-SHA256, scheme v1) and its time, and read the event."""
-        self._verify(headers.get("stripe-signature", ""), body)
-        event = orjson.loads(body)
-        if not isinstance(event, dict) or event.get("object") != "event":
-            raise ValueError("the webhook's body is no event of Stripe's")
-        id_, type_ = event.get("id"), event.get("type")
-        if not (isinstance(id_, str) and isinstance(type_, str)):
-            raise ValueError("the webhook's event has no id or no type")
-        data = event.get("data")
-        subject = data.get("object") if isinstance(data, dict) else None
-        metadata = subject.get("metadata") if isinstance(subject, dict) else None
-        ours = metadata.get("transaction_id") if isinstance(metadata, dict) else None
-        return ProviderEvent(id_, type_, ours if isinstance(ours, str) else None)
+        """Verify `Stripe-Signature` and its time, and read the event."""
+        return event_of(headers, body, self._webhook_secret, self._now)
 
     async def save_method(self, payer: str, token: str) -> SavedMethod | None:
         """Attach a payment method to the payer's customer at Stripe.
 
         None as well for a card whose bank does not let it be kept.
         """
-        customer = await self._customer_of(payer)
-        answer = await self._calls.post(
-            f"attach:{payer}:{token}",
-            lambda options: self._calls.v1.payment_methods.attach_async(
-                token, {"customer": customer}, options
-            ),
-        )
-        if isinstance(answer, Refusal):
-            # It may be attached already: what it is now decides.
-            answer = await self._calls.get(self._calls.v1.payment_methods.retrieve_async(token))
-        if isinstance(answer, Refusal) or answer.body.get("customer") != customer:
-            return None
-        return words.saved_method_of(answer.body, customer)
+        return await self._customers.save_method(payer, token)
 
     async def _find(self, charge: ChargeRequest) -> tuple[str, Body | None] | ChargeState:
         """The intent's id, and its body if that is what it is now.
@@ -250,13 +237,12 @@ class StripeGateway:
         """
         if known := self._intents.get(charge.transaction_id):
             return known, None
-        old = charge.asked_at is not None and self._now() - charge.asked_at > KEYS_TRUSTED_FOR
-        if old and (id_ := await self._search(charge)):
+        if self._is_old(charge) and (id_ := await self._search(charge)):
             return id_, None
         try:
             customer = charge.customer
             if customer is None and words.needs_customer(charge):
-                customer = await self._customer_of(charge.payer or charge.transaction_id)
+                customer = await self._customers.customer_of(charge.payer or charge.transaction_id)
             params = cast(Any, words.create_params(charge, customer))
         except NotChargeable as error:
             return _declined(charge, error.code)
@@ -265,7 +251,7 @@ class StripeGateway:
             lambda options: self._calls.v1.payment_intents.create_async(params, options),
         )
         if isinstance(answer, Answer):
-            id_ = _id(answer.body)
+            id_ = id_of(answer.body)
             self._intents.put(charge.transaction_id, id_)
             return id_, None if answer.replayed else answer.body
         if not answer.other_parameters():
@@ -277,28 +263,32 @@ class StripeGateway:
             " does not find it yet; ask again in a minute"
         )
 
+    def _is_old(self, charge: ChargeRequest) -> bool:
+        asked_at = charge.asked_at
+        return asked_at is not None and self._now() - asked_at > KEYS_TRUSTED_FOR
+
     async def _search(self, charge: ChargeRequest) -> str | None:
-        query = f"metadata['transaction_id']:'{_quoted(charge.transaction_id)}'"
+        query = f"metadata['transaction_id']:'{quoted(charge.transaction_id)}'"
         answer = await self._calls.get(
-            self._calls.v1.payment_intents.search_async({"query": query, "limit": _SEARCHED_MAX})
+            self._calls.v1.payment_intents.search_async({"query": query, "limit": SEARCHED_MAX})
         )
         found = [
             one
-            for one in _listed(answer)
+            for one in listed(answer)
             if (one.get("metadata") or {}).get("transaction_id") == charge.transaction_id
         ]
         if not found:
             return None
         best = min(found, key=lambda one: (_weight(one), one.get("created") or 0))
-        self._intents.put(charge.transaction_id, _id(best))
-        return _id(best)
+        self._intents.put(charge.transaction_id, id_of(best))
+        return id_of(best)
 
     async def _retrieve(self, intent_id: str) -> Body:
         answer = await self._calls.get(
             self._calls.v1.payment_intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
         )
         if isinstance(answer, Refusal):
-            raise Unavailable(f"Stripe does not show {intent_id} ({_why(answer)})")
+            raise Unavailable(f"Stripe does not show {intent_id} ({why(answer)})")
         return answer.body
 
     async def _move(
@@ -346,7 +336,7 @@ class StripeGateway:
         params: Any = {"payment_intent": intent_id, "limit": _PAGE}
         for _ in range(REFUNDS_OF_A_CHARGE_MAX // _PAGE):
             answer = await self._calls.get(self._calls.v1.refunds.list_async(params))
-            refunds = _listed(answer)
+            refunds = listed(answer)
             if any((one.get("metadata") or {}).get("refund_id") == refund_id for one in refunds):
                 return True
             if not (isinstance(answer, Answer) and answer.body.get("has_more") and refunds):
@@ -371,61 +361,7 @@ class StripeGateway:
             raise RefundRefused(
                 f"refund {refund.refund_id} was asked for before with another amount"
             )
-        raise RefundRefused(f"Stripe refuses refund {refund.refund_id} ({_why(answer)})")
-
-    async def _customer_of(self, payer: str) -> str:
-        """Stripe's customer for one of ours, or for a charge of nobody we know; made once."""
-        if known := self._customers.get(payer):
-            return known
-        params: Any = {"query": f"metadata['payer']:'{_quoted(payer)}'", "limit": _SEARCHED_MAX}
-        answer = await self._calls.get(self._calls.v1.customers.search_async(params))
-        found = [
-            one for one in _listed(answer) if (one.get("metadata") or {}).get("payer") == payer
-        ]
-        if found:
-            id_ = _id(min(found, key=lambda one: one.get("created") or 0))
-        else:
-            made = await self._calls.post(
-                f"customer:{payer}",
-                lambda options: self._calls.v1.customers.create_async(
-                    {"metadata": {"payer": payer}}, options
-                ),
-            )
-            if isinstance(made, Refusal):
-                raise Unavailable(f"Stripe makes no customer for {payer} ({_why(made)})")
-            id_ = _id(made.body)
-        self._customers.put(payer, id_)
-        return id_
-
-    def _verify(self, header: str, body: bytes) -> None:
-        if not self._webhook_secret:
-            raise ForgedEvent("no secret to check webhooks: set DOORBUSTER_STRIPE_WEBHOOK_SECRET")
-        if not header.isascii():
-            raise ForgedEvent("the webhook's Stripe-Signature is no signature")
-        try:
-            # The SDK would ask its own clock, so the time is checked below.
-            stripe.WebhookSignature.verify_header(body, header, self._webhook_secret, None)
-        except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
-            raise ForgedEvent("the webhook's signature is missing or wrong") from error
-        signed_at = int(next(p for p in header.split(",") if p.startswith("t="))[2:])
-        age_s = self._now().timestamp() - signed_at
-        if abs(age_s) > WEBHOOK_TOLERANCE_S:
-            raise ForgedEvent(f"the webhook was signed {age_s:.0f} s ago: too old to be believed")
-
-
-class _Remembered:
-    """Ids that never change, by another id; only saves requests."""
-
-    def __init__(self) -> None:
-        self._ids: OrderedDict[str, str] = OrderedDict()
-
-    def get(self, name: str) -> str | None:
-        return self._ids.get(name)
-
-    def put(self, name: str, id_: str) -> None:
-        self._ids[name] = id_
-        while len(self._ids) > IDS_REMEMBERED_MAX:
-            self._ids.popitem(last=False)
+        raise RefundRefused(f"Stripe refuses refund {refund.refund_id} ({why(answer)})")
 
 
 def _state(intent: Body) -> ChargeState | None:
@@ -435,27 +371,9 @@ def _state(intent: Body) -> ChargeState | None:
         raise Unavailable(f"Stripe: the answer is no PaymentIntent: {error!r}") from error
 
 
-def _id(body: Body) -> str:
-    id_ = body.get("id")
-    if not isinstance(id_, str):
-        raise Unavailable("Stripe: the answer has no id; the outcome is not known")
-    return id_
-
-
-def _listed(answer: Answer | Refusal) -> list[dict[str, Any]]:
-    if isinstance(answer, Refusal):
-        raise Unavailable(f"Stripe does not list what it has ({_why(answer)})")
-    data = answer.body.get("data")
-    return data if isinstance(data, list) else []
-
-
 def _weight(intent: Body) -> int:
     status = intent.get("status")
     return _WEIGHT.index(status) if status in _WEIGHT else len(_WEIGHT)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _refundable(refund: RefundRequest, charge: ChargeRequest) -> int:
@@ -469,7 +387,3 @@ def _refundable(refund: RefundRequest, charge: ChargeRequest) -> int:
 
 def _declined(charge: ChargeRequest, code: str) -> ChargeState:
     return ChargeState("declined", charge.amount_minor, charge.currency, code)
-
-
-def _why(refusal: Refusal) -> str:
-    return f"status {refusal.status}, code {refusal.code}, request {refusal.request_id}"
