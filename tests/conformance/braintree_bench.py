@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from gateways.braintree_gateway import BraintreeGateway
 from sim.braintree_server import BraintreeBooks
 from tests.conformance.providers import Bench, Stage
-from tests.gateways.in_process import InProcess
+from tests.gateways.in_process import InProcess, second_gateway
 
 # It knows no buyer's pages and no transfers.
 _TOKENS: Any = {
@@ -28,9 +27,7 @@ async def second_provider(stage: Stage) -> AsyncIterator[Bench]:
     del stage
     with tempfile.TemporaryDirectory() as folder:
         books = BraintreeBooks(Path(folder) / "books.sqlite")
-        gateway = BraintreeGateway(
-            "public", "private", "http://second.example", transport=InProcess(books)
-        )
+        gateway = second_gateway(InProcess(books))
 
         async def taken(transaction_id: str) -> int:
             return sum(

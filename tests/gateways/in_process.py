@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import httpx
 
 from gateways.bounded_http import HttpAnswer
+from gateways.braintree_gateway import BraintreeGateway
 from sim.braintree_server import BraintreeBooks, braintree_app
 
 
@@ -27,3 +28,8 @@ class InProcess:
             self.loses = ""
             raise ConnectionResetError("lost")
         return HttpAnswer(answer.status_code, answer.headers, answer.content)
+
+
+def second_gateway(way: InProcess, private_key: str = "private") -> BraintreeGateway:
+    """The gateway on that way."""
+    return BraintreeGateway("public", private_key, "http://second.example", transport=way)

@@ -63,6 +63,11 @@ class ScriptedHttp:
         finally:
             server.close()
 
+    def stop(self) -> None:
+        """Take no connection any more."""
+        if self._server:
+            self._server.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while asked := await _read(reader):
@@ -73,8 +78,8 @@ class ScriptedHttp:
                     await reader.read()  # until the other side gives up
                 if isinstance(says, str):
                     break
-                if asked.path == self.last_path and self._server:
-                    self._server.close()
+                if asked.path == self.last_path:
+                    self.stop()
                 writer.write(_written(says))
                 await writer.drain()
                 if asked.path == self.last_path:

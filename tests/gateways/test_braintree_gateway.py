@@ -14,7 +14,7 @@ from domain.payments import ChargeRequest, ChargeState, RefundRequest
 from domain.ports import NotReached, RefundRefused, Unavailable
 from gateways.braintree_gateway import BraintreeGateway, BraintreeMisconfigured
 from sim.braintree_server import DECLINES, BraintreeBooks, braintree_app
-from tests.gateways.in_process import InProcess
+from tests.gateways.in_process import InProcess, second_gateway
 from tests.gateways.scripted_http import Says, ScriptedHttp, Trouble
 
 pytestmark = pytest.mark.asyncio
@@ -27,13 +27,9 @@ def books(tmp_path: Path) -> BraintreeBooks:
     return BraintreeBooks(tmp_path / "books.sqlite")
 
 
-def over(way: InProcess, private_key: str = "private") -> BraintreeGateway:
-    return BraintreeGateway("public", private_key, "http://second.example", transport=way)
-
-
 @pytest.fixture
 def gateway(books: BraintreeBooks) -> BraintreeGateway:
-    return over(InProcess(books))
+    return second_gateway(InProcess(books))
 
 
 def is_(status: Any, code: str | None = None, refunded_minor: int = 0) -> ChargeState:
@@ -111,7 +107,7 @@ async def test_amounts_keep_their_decimals(
 @pytest.mark.parametrize("step", ["authorize", "capture", "void", "refund"])
 async def test_a_lost_answer_is_told_to_whoever_repeats(books: BraintreeBooks, step: str) -> None:
     way = InProcess(books)
-    gateway = over(way)
+    gateway = second_gateway(way)
     refund = RefundRequest("r-1", 80)
     steps: dict[str, Any] = {
         "authorize": lambda: gateway.authorize(CHARGE),
@@ -139,7 +135,7 @@ async def test_a_lost_answer_is_told_to_whoever_repeats(books: BraintreeBooks, s
 
 async def test_refused_keys_are_a_fault(books: BraintreeBooks) -> None:
     with pytest.raises(BraintreeMisconfigured, match="PRIVATE_KEY"):
-        await over(InProcess(books), private_key="wrong").authorize(CHARGE)
+        await second_gateway(InProcess(books), private_key="wrong").authorize(CHARGE)
 
 
 async def test_nonsense_is_refused(books: BraintreeBooks) -> None:
