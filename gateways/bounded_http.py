@@ -18,7 +18,7 @@ import aiohttp
 
 from domain.ports import NotReached, Unavailable
 
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 256
 CONNECT_TIMEOUT_S = 2.0
 # Shorter than what a load balancer keeps: a connection that the other side has just closed
 # would make a request fail whose outcome nobody knows.
