@@ -141,6 +141,7 @@ class Charge:
     amount_minor: int
     currency: str
     status: ChargeStatus
+    refunded_minor: int = 0
 
 
 class ProviderBooks(Protocol):
