@@ -7,7 +7,7 @@ Both doors obey them: the in-process twin (`sim.provider`) and the HTTP server
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -149,7 +149,7 @@ def next_action(
     return NextAction("redirect", url=f"{pages_url}/{transaction_id}")
 
 
-def state_of(row: Sequence[Any], pages_url: str) -> ChargeState:
+def state_of(row: Iterable[Any], pages_url: str) -> ChargeState:
     """A row of the books as the port tells it.
 
     `row` is (transaction_id, status, amount_minor, currency, decline_code, refunded_minor, kind).
