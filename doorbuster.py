@@ -416,6 +416,10 @@ def main() -> None:
         from serve_apps.stock_commands import stock_app
 
         app.add_typer(stock_app)
+    if not arguments or arguments[0] in ("provider", "--help"):
+        from serve_apps.provider_commands import add_provider_command
+
+        add_provider_command(app)
     app(arguments)
 
 

@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     moment leaves at once; under load batches grow instead of their number."""
     provider_latency_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """How long the simulated payment provider takes for each call."""
+    provider_fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the simulated payment provider's calls that go wrong, in all ways alike."""
 
     def embedded_database(self) -> bool:
         """True if the shop brings its own Postgres."""

@@ -312,8 +312,10 @@ def capture(desk: Desk, request: Request) -> Form:
 def cancel(desk: Desk, request: Request) -> Form:
     """Drop the hold; an intent that was never confirmed can never be."""
     intent = desk.intent(request.target)
-    said = {"canceled_at": seconds(desk.now)}
-    said["cancellation_reason"] = request.form.get("cancellation_reason")
+    said = {
+        "canceled_at": seconds(desk.now),
+        "cancellation_reason": request.form.get("cancellation_reason"),
+    }
     return _step(desk, intent, "cancel", request, said)
 
 
