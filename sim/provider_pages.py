@@ -32,15 +32,15 @@ _ASK = """<p>Pay <strong>{amount} {currency}</strong> (minor units)?</p>
 class BuyersDesk(Protocol):
     """A provider's side that the buyer sees; `name` is our id of a charge, or the provider's."""
 
-    def page_of(self, name: str) -> Awaitable[PageOfCharge | None]:
+    def page_of(self, name: str, /) -> Awaitable[PageOfCharge | None]:
         """What there is to agree to."""
         ...
 
-    def approve(self, name: str) -> Awaitable[Any]:
+    def approve(self, name: str, /) -> Awaitable[Any]:
         """The buyer agrees."""
         ...
 
-    def deny(self, name: str) -> Awaitable[Any]:
+    def deny(self, name: str, /) -> Awaitable[Any]:
         """The buyer does not."""
         ...
 

@@ -24,6 +24,7 @@ from sim.stripe_server import StripeServer
 from sim.stripe_webhooks import WebhookFaults, WebhookSender
 
 SETTLE_POLL_S = 0.5
+FORGET_POLL_S = 60.0
 BACKLOG_MAX = 2_048
 _log = structlog.get_logger()
 
@@ -93,6 +94,7 @@ async def serving(pool: asyncpg.Pool, options: ProviderOptions) -> AsyncIterator
             search_lag=timedelta(seconds=options.search_lag_s),
             wake=wake,
         )
+        await stack.enter_async_context(_background(_forget(books)))
         if options.settle_after_s is not None:
             after = timedelta(seconds=options.settle_after_s)
             await stack.enter_async_context(_background(_settle(app, after)))
@@ -160,6 +162,15 @@ async def _settle(app: StripeServer, after: timedelta) -> None:
         except UNREACHABLE as error:
             _log.warning("transfers_wait_for_the_books", error=repr(error))
         await asyncio.sleep(SETTLE_POLL_S)
+
+
+async def _forget(books: StripeBooks) -> None:
+    while True:
+        try:
+            await books.forget_old_keys()
+        except UNREACHABLE as error:
+            _log.warning("keys_wait_for_the_books", error=repr(error))
+        await asyncio.sleep(FORGET_POLL_S)
 
 
 async def run_until_stopped(

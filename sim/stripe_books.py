@@ -41,6 +41,9 @@ _FORGET_KEYS = """
     DELETE FROM simulated_provider.idempotency_keys
     WHERE key = ANY ($1::text[]) AND created_at <= $2
 """
+_FORGET_OLD_KEYS = """
+    DELETE FROM simulated_provider.idempotency_keys WHERE created_at <= $1
+"""
 _INTENTS = """
     SELECT intent_id, transaction_id, amount_minor, currency, status, created_at, decline_code,
            refunded_minor, kind, return_url, captures_at_once, details
@@ -322,6 +325,10 @@ class StripeBooks:
     async def named(self, name: str) -> str | None:
         """The intent's id of a charge by our id, or by its own."""
         return await self._pool.fetchval(_NAMED, name)
+
+    async def forget_old_keys(self) -> None:
+        """A key that is older than a day is free again, as at Stripe."""
+        await self._pool.execute(_FORGET_OLD_KEYS, self._now() - KEYS_KEPT_FOR)
 
     async def due_transfers(self, asked_before: datetime) -> list[str]:
         """Intents whose bank will have sent the money by now."""

@@ -27,6 +27,7 @@ from sim.stripe_objects import (
     Intent,
     Method,
     StripeRefusal,
+    charge_object,
     customer_object,
     decline_error,
     event_object,
@@ -378,6 +379,7 @@ def refund(desk: Desk, request: Request) -> Form:
     desk.refunds.append((refund_id, intent.intent_id, amount, metadata))
     shown = refund_object(refund_id, intent, amount, metadata, desk.now)
     desk.tell("refund.created", shown)
+    desk.tell("charge.refunded", charge_object(intent))
     if "payment_intent" in expanded(form):
         return {**shown, "payment_intent": intent_object(intent, desk.pages_url)}
     return shown

@@ -9,12 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from domain.payments import ChargeRequest, ProviderEvent, RefundRequest
 from domain.ports import NotReached, Unavailable
 from sim.provider import SimulatedProvider
 from sim.provider_faults import FAULT_KINDS, FaultPlan, FaultRates, Latency
+from sim.provider_pages import buyer_pages
 from sim.provider_rules import CHALLENGED, DECLINES, STEPS, outcome_of
 from tests.actors.postgres import until_someone_waits_for_a_lock
 
@@ -244,3 +248,25 @@ def test_every_test_card_comes_to_what_it_says() -> None:
     assert outcome_of("anything", "card").decline_code == "unknown_payment_method"
     assert outcome_of("credit", "store_credit").decline_code == "unknown_payment_method"
     assert all(rule.to not in rule.before for rule in STEPS.values())
+
+
+@pytest.mark.asyncio
+async def test_the_buyers_page_over_the_twin(pool: asyncpg.Pool) -> None:
+    provider = SimulatedProvider(pool, pages_url="/provider")
+    charge = ChargeRequest("charge-1", 1_580, "EUR", "any", "wallet", return_url="http://shop/<b>")
+    state = await provider.authorize(charge)
+    assert state.next_action is not None
+    assert state.next_action.url == "/provider/charge-1"
+    app = Starlette(routes=[Mount("/provider", routes=buyer_pages(provider))])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        page = await client.get("/provider/charge-1")
+        assert "1580 EUR" in page.text
+        answer = await client.post("/provider/charge-1/approve")
+        assert answer.status_code == 303
+        assert answer.headers["location"].endswith("redirect_status=succeeded")
+        assert "authorized" in (await client.get("/provider/charge-1")).text
+        await provider.authorize(transfer("charge-2"))
+        assert "DE89370400440532013000" in (await client.get("/provider/charge-2")).text
+        await pool.close()
+        assert (await client.get("/provider/charge-1")).status_code == 503

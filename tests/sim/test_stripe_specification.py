@@ -141,4 +141,4 @@ async def test_refunds_customers_methods_and_events(
     events = await pool.fetch("SELECT body FROM simulated_provider.events")
     for row in events:
         check("event", orjson.loads(row["body"]))
-    assert len(events) == 3
+    assert len(events) == 4
