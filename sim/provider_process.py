@@ -99,7 +99,12 @@ async def serving(pool: asyncpg.Pool, options: ProviderOptions) -> AsyncIterator
             after = timedelta(seconds=options.settle_after_s)
             await stack.enter_async_context(_background(_settle(app, after)))
         config = uvicorn.Config(
-            app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=1
+            app,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve([listener]))

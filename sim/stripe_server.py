@@ -43,6 +43,8 @@ from sim.stripe_objects import (
 from sim.stripe_steps import Request, expanded, intent_named, missing
 
 BATCH_MAX = 128
+BATCHES_IN_FLIGHT_MAX = 2
+ANOTHER_FROM = 16
 QUEUE_MAX = 5_000
 BODY_BYTES_MAX = 64 * 1024
 HANG_S = 120.0
@@ -105,7 +107,11 @@ class StripeServer:
         self._wake = wake
         self._in_flight: set[str] = set()
         self._writing: Coalescer[tuple[Request, bool], Reply] = Coalescer(
-            self._carry_out, batch_max=BATCH_MAX, queue_max=QUEUE_MAX
+            self._carry_out,
+            batch_max=BATCH_MAX,
+            queue_max=QUEUE_MAX,
+            in_flight_max=BATCHES_IN_FLIGHT_MAX,
+            another_from=ANOTHER_FROM,
         )
         self._reading: Coalescer[str, tuple[Intent | None]] = Coalescer(
             self._read, batch_max=BATCH_MAX, queue_max=QUEUE_MAX

@@ -105,6 +105,8 @@ class Desk:
     new_id: Callable[[str], str]
     """A fresh id with that prefix."""
     pages_url: str
+    keeps_events: bool
+    """Somebody will send them."""
     intents: dict[str, Intent] = field(default_factory=dict[str, Intent])
     methods: dict[str, Method] = field(default_factory=dict[str, Method])
     customers: set[str] = field(default_factory=set[str])
@@ -128,13 +130,14 @@ class Desk:
         self.intents[intent.intent_id] = intent
         if intent.intent_id not in self.made:
             self.changed[intent.intent_id] = None
-        if event is not None:
+        if event is not None and self.keeps_events:
             self.tell(event, intent_object(intent, self.pages_url))
         return intent
 
     def tell(self, type: str, subject: Form) -> None:
         """An event to be sent once all is written."""
-        self.events.append(event_object(self.new_id("evt_"), type, subject, self.now))
+        if self.keeps_events:
+            self.events.append(event_object(self.new_id("evt_"), type, subject, self.now))
 
     def shown(self, intent: Intent, form: Form) -> Form:
         """The answer that shows an intent."""
