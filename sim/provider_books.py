@@ -42,6 +42,12 @@ _MOVE = """
        AND kind = ANY ($4::text[])
     RETURNING transaction_id, status, amount_minor, currency, decline_code, refunded_minor, kind
 """
+# The step of every checkout, with no more in the answer than the caller does not know.
+_CAPTURE = """
+    UPDATE simulated_provider.charges SET status = $2, updated_at = now()
+     WHERE transaction_id = ANY ($1::text[]) AND status = ANY ($3::text[])
+    RETURNING transaction_id, amount_minor, currency
+"""
 _READ = """
     SELECT transaction_id, status, amount_minor, currency, decline_code, refunded_minor, kind
     FROM simulated_provider.charges WHERE transaction_id = ANY ($1::text[])
@@ -124,6 +130,12 @@ async def move(on: Executor, ids: Sequence[str], step: str) -> list[asyncpg.Reco
     return await on.fetch(
         _MOVE, ids, rule.to, list(rule.before), list(rule.kinds), rule.decline_code
     )
+
+
+async def capture(on: Executor, ids: Sequence[str]) -> list[asyncpg.Record]:
+    """(transaction_id, amount_minor, currency) of those charges that this call captures."""
+    rule = STEPS["capture"]
+    return await on.fetch(_CAPTURE, ids, rule.to, list(rule.before))
 
 
 async def read(on: Executor, ids: Sequence[str]) -> list[asyncpg.Record]:
