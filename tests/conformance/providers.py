@@ -117,8 +117,20 @@ async def taken_by(provider: SimulatedProvider, transaction_id: str) -> int:
     )
 
 
+def _is_there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
 BENCHES: dict[str, Callable[[Stage], AsyncIterator[Bench]]] = {"simulated": simulated_provider}
-if importlib.util.find_spec("gateways.stripe_gateway") is not None:
+if _is_there("gateways.stripe_gateway"):
     from tests.conformance.stripe_bench import stripe_over_http
 
     BENCHES["stripe"] = stripe_over_http
+if _is_there("gateways.braintree_gateway"):
+    from tests.conformance.braintree_bench import second_provider
+
+    BENCHES["second"] = second_provider
+if _is_there("tests.conformance.ledger_bench"):
+    from tests.conformance.ledger_bench import LEDGER_BENCHES
+
+    BENCHES |= LEDGER_BENCHES
