@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -183,7 +183,9 @@ class Checkout:
         )
 
     async def _pay_and_confirm(self, draft: OrderDraft, held: list[Release]) -> CheckoutResult:
-        outcome = await self._charges.hold(draft.parts)
+        outcome = await self._charges.hold(draft.parts, first_try=True)
+        if outcome.parts != draft.parts:
+            draft = replace(draft, parts=outcome.parts)  # a part went to another provider
         await self._settlement.reach("authorized")
         if outcome.status == "waiting":
             return await self._wait(draft, held, OrderState.AWAITING_PAYMENT, outcome.states)

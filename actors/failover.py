@@ -147,6 +147,10 @@ class Failover:
             return self._primary
         return secondary if self._breakers[secondary].admits() else self._primary
 
+    def knows(self, name: str) -> bool:
+        """True for the providers that stand in for each other."""
+        return name in self._providers
+
     def provider(self, name: str) -> PaymentProvider:
         """The provider that a charge was written down with.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from domain import ids, shipping
 from domain.catalog import ListedProduct, ListedVariant
 from domain.orders import OrderDraft, OrderLine
 from domain.places import Site
+from domain.price_explanations import record_of
 from domain.pricing import Quote
 from domain.warehouse_choice import Source, haul
 from serve_apps.checkout_request import CheckoutRequest
@@ -113,7 +114,7 @@ class Drafting:
                 (one.promotion.promotion_id, one.promotion.code or one.promotion.label)
                 for one in quote.applied
             ),
-            pricing=_pricing(quote),
+            pricing=record_of(quote) if quote.applied or quote.conversion else None,
         )
         return draft, demands
 
@@ -183,27 +184,6 @@ def _lines(quote: Quote, listed: list[tuple[Listed, int]]) -> tuple[OrderLine, .
         )
         for priced, ((product, variant), _) in zip(quote.lines, listed, strict=True)
     )
-
-
-def _pricing(quote: Quote) -> Mapping[str, Any] | None:
-    """What made the price and is not in the order's rows; None if there is nothing to tell."""
-    conversion = quote.conversion
-    if not quote.applied and conversion is None:
-        return None
-    return {
-        "promotions": [
-            {"promotion_id": str(one.promotion.promotion_id), "code": one.promotion.code}
-            for one in quote.applied
-        ],
-        "shipping_discount_minor": quote.shipping_discount_minor,
-        "conversion": conversion
-        and {
-            "listed": conversion.listed,
-            "charged": conversion.charged,
-            "rate": str(conversion.rate),
-            "as_of": str(conversion.as_of),
-        },
-    }
 
 
 def _own_cart(cart: Cart, text: str) -> UUID:

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -93,6 +93,15 @@ class Settings(BaseSettings):
     moment leaves at once; under load batches grow instead of their number."""
     provider_latency_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """How long the simulated payment provider takes for each call."""
+    tax_service_url: str = ""
+    """A service that tells tax rates; empty: the shop's own table."""
+    tax_service_token: Secret = ""
+    tax_timeout_ms: Annotated[float, Field(gt=0, le=5_000)] = 500.0
+    """How long the tax service may take, in milliseconds."""
+    tax_on_failure: Literal["table", "refuse"] = "table"
+    """What happens when it does not answer: the shop's table is used, or nothing is sold."""
+    provider_fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the simulated payment provider's calls that go wrong, in all ways alike."""
     fraud_policy: ExistingFile = ""
     """Weights and thresholds of the fraud checks, TOML or JSON; empty: the shipped ones."""
     fraud_model: ExistingFile = ""

@@ -251,8 +251,12 @@ WHERE o.order_id = $1
 ORDER BY p.part
 
 -- name: switch_gateway
-UPDATE payments SET gateway = $2, updated_at = now()
-WHERE transaction_id = $1 AND status = 'created'
+-- Only while nobody but the order's own checkout can be at it.
+UPDATE payments p SET gateway = $2, updated_at = now()
+FROM orders o
+WHERE p.transaction_id = $1 AND p.status = 'created' AND o.order_id = p.order_id
+  AND o.status = 'pending' AND o.created_at > now() - make_interval(secs => $3)
+RETURNING p.payment_id
 
 -- name: lease
 -- Taken if it is free, ours already, or its holder has let it run out.

@@ -12,12 +12,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sim.provider_faults import FaultRates
-from sim.provider_process import ProviderOptions, serving
 
 from domain.payments import ChargeRequest, ChargeState, RefundRequest
 from domain.ports import Unavailable
 from gateways.stripe_gateway import StripeGateway
+from sim.provider_faults import FaultRates
+from sim.provider_process import ProviderOptions, serving
 
 pytestmark = pytest.mark.asyncio
 TRIES_MAX = 60
