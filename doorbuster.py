@@ -425,6 +425,7 @@ _GROUPS = {
     "promotion": ("serve_apps.pricing_commands", "promotion_app"),
     "rates": ("serve_apps.pricing_commands", "rates_app"),
     "credit": ("serve_apps.credit_commands", "credit_app"),
+    "token": ("serve_apps.token_commands", "token_app"),
 }
 
 
