@@ -426,6 +426,7 @@ _GROUPS = {
     "rates": ("serve_apps.pricing_commands", "rates_app"),
     "provider": ("serve_apps.provider_commands", "provider"),
     "credit": ("serve_apps.credit_commands", "credit_app"),
+    "token": ("serve_apps.token_commands", "token_app"),
 }
 
 

@@ -40,6 +40,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "idempotency_key_missing": (400, "An Idempotency-Key header is needed"),
     "unauthorized": (401, "Who you are could not be established"),
     "payment_declined": (402, "The payment was declined"),
+    "forbidden": (403, "This is not for you to do"),
     "not_found": (404, "There is no such thing here"),
     "method_not_allowed": (405, "This method is not available here"),
     "out_of_stock": (409, "Not enough in stock"),
