@@ -426,6 +426,8 @@ _GROUPS = {
     "rates": ("serve_apps.pricing_commands", "rates_app"),
     "provider": ("serve_apps.provider_commands", "provider"),
     "credit": ("serve_apps.credit_commands", "credit_app"),
+    "refund": ("serve_apps.refund_commands", "refund_command"),
+    "refunds": ("serve_apps.refund_commands", "refunds_app"),
     "token": ("serve_apps.token_commands", "token_app"),
 }
 

@@ -59,6 +59,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "limit_exceeded": (422, "More than one customer may have"),
     "too_many_attempts": (429, "Too many attempts"),
     "coupon_refused": (422, "The coupon cannot be used"),
+    "refund_refused": (422, "This cannot be refunded"),
     "internal": (500, "Something went wrong on our side"),
     "busy": (503, "Too busy right now"),
     "not_ready": (503, "Not ready to sell"),
