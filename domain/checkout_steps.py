@@ -13,6 +13,7 @@ SAGA_POINTS: Mapping[str, str] = {
     "held": "The stock is held or refused; whether the order is recorded is not known yet.",
     "recorded": "The order is recorded as pending, and the stock's answer is known.",
     "withdrawn": "The stock was asked for too often: the order is deleted, holds are still there.",
+    "redeemed": "The uses of the order's promotions are counted, or one of them is used up.",
     "scored": "The fraud score of an order that is not simply approved is written down.",
     "authorized": "The providers have answered: held, waiting or declined.",
     "captured": "The money is taken; the order is not confirmed.",

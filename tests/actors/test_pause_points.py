@@ -103,6 +103,8 @@ class Scene:
     scoring: Scoring | None = None
     slow: str | None = None
     busy: bool = False
+    coupon: bool = False
+    """With a coupon, of which there is no use left."""
     approves: bool = False
     """What waits for its buyer is approved."""
     accepts: bool = False
@@ -149,6 +151,9 @@ SCENES = {
     ),
     "looked at by nobody": Scene(points=_REVIEW, scoring=REVIEWED, ends=("failed",)),
     "fraudulent": Scene(points=(*_BEGIN, "scored", "failed"), scoring=DECLINED, ends=("failed",)),
+    "coupon used up": Scene(
+        points=(*_BEGIN, "redeemed", "failed"), coupon=True, ends=("failed", "confirmed")
+    ),
     "sold out": Scene(points=(*_BEGIN, "failed"), wanted=99, ends=("failed",)),
     "too slow": Scene(
         points=(*_PAID, "refunded", "failed"), slow="authorize", ends=("failed", "confirmed")
@@ -168,7 +173,7 @@ async def _order(pool: asyncpg.Pool, scene: Scene) -> tuple[OrderDraft, Any, byt
     pair = await add_pair(pool, 5, variant_id=variant)
     _, demands = an_order([(scene.wanted, [pair])])
     lines = [line(scene.wanted, variant_id=variant)]
-    order = draft(lines)
+    order = draft(lines, promotions=((uuid.uuid4(), "TEN"),) if scene.coupon else ())
     if not scene.tokens:
         paid = {"discount_minor": lines[0].subtotal_minor + TAX_MINOR + SHIPPING_MINOR}
         return replace(order, total_minor=0, parts=(), **paid), demands, pair
