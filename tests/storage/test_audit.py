@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from actors.refunds import Refunds
 from domain.promises import PROMISES, VIOLATIONS_SHOWN_MAX, AuditReport
+from domain.refunds import RefundRefusal, RefundScope, UnitsOf
+from sim.provider import SimulatedProvider
+from storage.refunds import PostgresRefunds
 from tests.storage import broken_ledgers, broken_refunds  # their cases join the others in CASES
 from tests.storage.books import NOW, ORDER, Bus, Held, Order, uid, write_books, write_order
 from tests.storage.broken_books import (
@@ -17,6 +24,7 @@ from tests.storage.broken_books import (
     constraint_dropped,
     never_expired,
 )
+from tests.storage.sold import WHOLE, asks
 
 pytestmark = pytest.mark.asyncio
 assert broken_ledgers.__doc__  # imported for their cases
@@ -55,6 +63,36 @@ async def test_a_refund_that_is_on_its_way_may_be_ahead_at_the_provider(
     assert _broken(await world.audited()) == {}
     await broken_refunds.given_back(world, "latest", ORDER["latest"].total_minor)
     assert set(_broken(await world.audited())) == {"P7"}  # more than was asked for
+
+
+async def test_what_refunds_really_write_passes(pool: asyncpg.Pool) -> None:
+    world, book = await _world(pool), PostgresRefunds(pool)
+    provider = SimulatedProvider(pool)
+    refunds = Refunds(
+        book=book,
+        providers={provider.name: provider},
+        new_id=uuid4,
+        now=lambda: datetime.now(UTC) + timedelta(hours=1),
+        monotonic=time.monotonic,
+    )
+    some = RefundScope(amount_minor=700)
+    units = RefundScope(units=(UnitsOf(item="shirt-s", quantity=2),), shipping=True)
+    wanted = [(name, scope) for name in ("first", "split", "shipped") for scope in (some, WHOLE)]
+    wanted += [("delivered", some), ("split", units), ("first", units), ("paying", some)]
+    made = await asyncio.gather(*[refunds.refund(asks(uid(name), one)) for name, one in wanted])
+    refused = [one.name for one in made if isinstance(one, RefundRefusal)]
+    assert "order_not_refundable" in refused
+    await book.create(asks(uid("latest")))  # nobody has asked the provider yet
+    for table, column in (("refunds", "done_at"), ("refund_parts", "done_at")):
+        await world.sql(f"UPDATE {table} SET {column} = $1 WHERE {column} IS NOT NULL", NOW)
+    await world.sql("UPDATE payments SET updated_at = $1", NOW - timedelta(minutes=5))
+    statuses = "SELECT status::text, refunded_minor FROM payments WHERE order_id = $1"
+    for name in ("first", "split", "shipped"):
+        row = await pool.fetchrow(statuses, uid(name))
+        assert tuple(row or ()) == ("refunded", ORDER[name].total_minor)
+    assert _broken(await world.audited()) == {}
+    await refunds.finish_open()
+    assert _broken(await world.audited()) == {}
 
 
 async def test_an_empty_shop_passes(pool: asyncpg.Pool) -> None:
