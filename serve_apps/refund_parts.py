@@ -10,6 +10,8 @@ import asyncpg
 from actors.refunds import Refunds
 from domain.ports import PaymentProvider
 from serve_apps.checkout_parts import new_id, utc_now
+from serve_apps.identity import Identities
+from serve_apps.refund_app import RefundService
 from storage.refunds import PostgresRefunds
 
 
@@ -22,3 +24,10 @@ def refunds_over(pool: asyncpg.Pool, providers: Mapping[str, PaymentProvider]) -
         now=utc_now,
         monotonic=time.monotonic,
     )
+
+
+def refund_service(
+    pool: asyncpg.Pool, providers: Mapping[str, PaymentProvider], identities: Identities
+) -> RefundService:
+    """What answers operators over HTTP."""
+    return RefundService(refunds_over(pool, providers), PostgresRefunds(pool), identities)
