@@ -75,7 +75,7 @@ class StormPlan:
     seed: int = 1
     concurrency: int = 192
     """Buyers at once."""
-    deaths_per_thousand: float = 2.0
+    deaths_per_thousand: float = 0.5
     """How often the process that checks out dies, per thousand purchases."""
 
 

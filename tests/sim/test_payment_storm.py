@@ -21,7 +21,7 @@ def _plan(checkouts: int, **changes: Any) -> StormPlan:
 @pytest.mark.fault
 @pytest.mark.timeout(240)
 async def test_a_storm_breaks_no_promise(pool: asyncpg.Pool) -> None:
-    result = await PaymentStorm(pool, _plan(2_000)).run()
+    result = await PaymentStorm(pool, _plan(2_000, deaths_per_thousand=3.0)).run()
     assert result.ok, result.as_json()
     assert sum(result.told.values()) == 2_000
     assert result.told["confirmed"] == result.orders["confirmed"] > 1_000
