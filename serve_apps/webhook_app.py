@@ -121,7 +121,7 @@ class WebhookService:
         try:
             await self._events.event_handled(gateway, event.event_id)
         except Unavailable as error:
-            _log.warning("webhook_handled_later", event=event.event_id, reason=str(error))
+            _log.warning("webhook_handled_later", event_id=event.event_id, reason=str(error))
             return _answer(handled=False)
         return _answer(handled=True)
 
@@ -141,7 +141,7 @@ class HeardEvents:
     def hear(self, event: ProviderEvent) -> None:
         """Keep an event, in a task of its own."""
         if len(self._keeping) >= HEARD_AT_ONCE_MAX:
-            _log.warning("event_not_kept", event=event.event_id, reason="too many at once")
+            _log.warning("event_not_kept", event_id=event.event_id, reason="too many at once")
             return
         task = asyncio.create_task(self._keep(event))
         self._keeping.add(task)
@@ -151,7 +151,7 @@ class HeardEvents:
         try:
             await self._events.note_event(self._gateway, event)
         except (Unavailable, Overloaded) as error:
-            _log.warning("event_not_kept", event=event.event_id, reason=str(error))
+            _log.warning("event_not_kept", event_id=event.event_id, reason=str(error))
 
     async def drain(self) -> None:
         """Until all that was heard is kept; each ends by itself."""
