@@ -416,7 +416,7 @@ def _json_argument(arguments: list[str]) -> list[str]:
     return out
 
 
-# Groups of commands by name. Only the one that is asked for is imported: some bring the whole
+# Commands and groups of commands by name. Only the one that is asked for is imported: some bring the whole
 # house along, and the other commands start without.
 _GROUPS = {
     "stock": ("serve_apps.stock_commands", "stock_app"),
@@ -424,6 +424,7 @@ _GROUPS = {
     "fraud": ("serve_apps.fraud_commands", "fraud_commands"),
     "promotion": ("serve_apps.pricing_commands", "promotion_app"),
     "rates": ("serve_apps.pricing_commands", "rates_app"),
+    "provider": ("serve_apps.provider_commands", "provider"),
     "credit": ("serve_apps.credit_commands", "credit_app"),
 }
 
@@ -434,7 +435,11 @@ def main() -> None:
     arguments = _json_argument(sys.argv[1:])
     for name, (module, attribute) in _GROUPS.items():
         if not arguments or arguments[0] in (name, "--help"):
-            app.add_typer(getattr(importlib.import_module(module), attribute))
+            commands = getattr(importlib.import_module(module), attribute)
+            if isinstance(commands, typer.Typer):
+                app.add_typer(commands)
+            else:
+                app.command(name)(commands)
     app(arguments)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from actors.failover import Failover
 from actors.retry import until_reached
 from domain.orders import PaymentPart
 from domain.payments import OPEN, ChargeRequest, ChargeState, RefundRequest
@@ -29,6 +30,8 @@ class Outcome:
     status: Literal["held", "waiting", "failed"]
     """`waiting` if no part has failed and some need their buyer or a bank."""
     states: States
+    parts: tuple[PaymentPart, ...]
+    """As they were asked: a part may have gone to another provider."""
 
     @property
     def decline_code(self) -> str:
@@ -42,9 +45,9 @@ def outcome_of(parts: Sequence[PaymentPart], states: States) -> Outcome:
     """What the states of an order's parts come to; a charge that is not there has failed."""
     seen = [states.get(part.transaction_id) for part in parts]
     if any(state is None or state.status not in _HELD | OPEN for state in seen):
-        return Outcome("failed", states)
+        return Outcome("failed", states, tuple(parts))
     waits = any(state is not None and state.status in OPEN for state in seen)
-    return Outcome("waiting" if waits else "held", states)
+    return Outcome("waiting" if waits else "held", states, tuple(parts))
 
 
 def all_captured(parts: Sequence[PaymentPart], states: States) -> bool:
@@ -62,15 +65,29 @@ class Charges:
     """
 
     def __init__(
-        self, providers: Mapping[str, PaymentProvider], *, monotonic: Callable[[], float]
+        self,
+        providers: Mapping[str, PaymentProvider],
+        *,
+        monotonic: Callable[[], float],
+        failover: Failover | None = None,
+        switch: Callable[[str, str], Awaitable[bool]] | None = None,
     ) -> None:
+        """`switch` writes down that a charge, by its id, goes to another gateway; False if it may
+        not any more. `failover` knows the providers that can stand in for each other."""
         self._providers = providers
         self._monotonic = monotonic
+        self._failover = failover
+        self._switch = switch
 
-    async def hold(self, parts: Sequence[PaymentPart]) -> Outcome:
-        """Hold the money of every part; what is taken at once is held, too."""
-        states = await self._each(parts, self._authorize)
-        return outcome_of(parts, states)
+    async def hold(self, parts: Sequence[PaymentPart], *, first_try: bool = False) -> Outcome:
+        """Hold the money of every part; what is taken at once is held, too.
+
+        `first_try`: nobody has asked for these charges before. Only then may a part go to another
+        provider if the first one cannot be reached.
+        """
+        answers = await self._each(parts, lambda part: self._authorize(part, first_try))
+        asked = [answers[part.transaction_id][0] for part in parts]
+        return outcome_of(asked, {name: state for name, (_, state) in answers.items()})
 
     async def take(self, parts: Sequence[PaymentPart], states: States) -> States:
         """Take what is held. A part that could not be taken says so in the answer."""
@@ -112,8 +129,33 @@ class Charges:
                 raise answer
         return {part.transaction_id: one for part, one in zip(parts, answers, strict=True)}
 
-    async def _authorize(self, part: PaymentPart) -> ChargeState:
-        return await self._ask(part, lambda provider, charge: provider.authorize(charge))
+    async def _authorize(
+        self, part: PaymentPart, first_try: bool
+    ) -> tuple[PaymentPart, ChargeState]:
+        failover, switch = self._failover, self._switch
+        if not first_try or failover is None or switch is None or not failover.knows(part.gateway):
+            return part, await self._ask(part, _authorized)
+        asked, unclear = part, False
+
+        async def on_switch(gateway: str) -> ChargeRequest | None:
+            nonlocal asked, unclear
+            unclear = True  # until the database has said whose it is
+            switched = await until_reached(
+                lambda: switch(part.transaction_id, gateway), monotonic=self._monotonic
+            )
+            unclear = False
+            if not switched:
+                return None
+            asked = replace(part, gateway=gateway)
+            return part.charge
+
+        try:
+            found = await failover.authorize(part.charge, part.gateway, on_switch, first_try=True)
+        except Unavailable:
+            if unclear:
+                raise
+            return asked, await self._ask(asked, _authorized)
+        return asked, found.state
 
     async def _capture(self, part: PaymentPart) -> ChargeState:
         return await self._ask(part, lambda provider, charge: provider.capture(charge))
@@ -138,4 +180,16 @@ class Charges:
                 f"charge {part.transaction_id} is at {part.gateway}, which is not connected; "
                 "set its keys again"
             )
-        return await until_reached(lambda: call(provider, part.charge), monotonic=self._monotonic)
+        failover = self._failover
+        if failover is None or not failover.knows(part.gateway):
+            return await until_reached(
+                lambda: call(provider, part.charge), monotonic=self._monotonic
+            )
+        return await until_reached(
+            lambda: failover.ask(part.gateway, lambda one: call(one, part.charge)),
+            monotonic=self._monotonic,
+        )
+
+
+def _authorized(provider: PaymentProvider, charge: ChargeRequest) -> Awaitable[ChargeState]:
+    return provider.authorize(charge)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from domain import fraud
 from domain.orders import HistoryOfCustomer, OrderDraft, RecordedOrder
 from domain.payments import ALIVE, NextAction
 from domain.ports import OrderBook, Unavailable
+from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
 from domain.stock import RESERVATION_TTL_S, RETRYABLE, Answer, Release, ReserveStatus
 from domain.transitions import OrderState
 
@@ -110,11 +111,14 @@ class Checkout:
             return TryAgain("a part of the shop did not answer in time; nothing is lost")
 
     async def _run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
-        recording = self._steps.recording.submit(draft)  # both at once: neither needs the other
+        recording = self._steps.recording.submit(draft)  # all at once: none needs the others
+        redeeming = self._redeem(draft)
         try:
             held, short = await self._holder.hold_all(draft.order_id, draft.user_id, demands)
         except BaseException:
             recording.cancel()
+            if redeeming is not None:
+                redeeming.cancel()
             raise
         try:
             history = await recording
@@ -127,6 +131,11 @@ class Checkout:
         await self._settlement.reach("recorded")
         if short is not None:
             return await self._not_held(draft, held, *short)
+        if redeeming is not None:
+            redeemed = await redeeming
+            await self._settlement.reach("redeemed")
+            if redeemed.status != RedemptionStatus.REDEEMED:
+                return await self._unwind(draft, held, _not_redeemed(draft, redeemed), {})
         verdict = self._score(draft, history)
         if verdict.action == "approve":
             return await self._pay_and_confirm(draft, held)
@@ -148,6 +157,14 @@ class Checkout:
             return TryAgain(detail, busy_for_ms(answer))
         return await self._unwind(draft, held, _not_to_be_had(demand, answer), {})
 
+    def _redeem(self, draft: OrderDraft) -> asyncio.Future[RedemptionOutcome] | None:
+        """Count the uses of the order's promotions; None if it has none."""
+        if not draft.promotions:
+            return None
+        ids = tuple(promotion_id for promotion_id, _ in draft.promotions)
+        asked = Redemption(order_id=draft.order_id, user_id=draft.user_id, promotion_ids=ids)
+        return self._steps.redeeming.submit(asked)
+
     def _score(self, draft: OrderDraft, history: HistoryOfCustomer) -> fraud.FraudScore:
         average = history.average_total_minor
         known = average is not None
@@ -166,7 +183,9 @@ class Checkout:
         )
 
     async def _pay_and_confirm(self, draft: OrderDraft, held: list[Release]) -> CheckoutResult:
-        outcome = await self._charges.hold(draft.parts)
+        outcome = await self._charges.hold(draft.parts, first_try=True)
+        if outcome.parts != draft.parts:
+            draft = replace(draft, parts=outcome.parts)  # a part went to another provider
         await self._settlement.reach("authorized")
         if outcome.status == "waiting":
             return await self._wait(draft, held, OrderState.AWAITING_PAYMENT, outcome.states)
@@ -221,6 +240,8 @@ class Checkout:
         failing = self._steps.failing.submit((draft.order_id, failure, charges))
         await self._give_back(held)
         await failing
+        if draft.promotions:
+            await self._steps.returning.submit(draft.order_id)
         await self._settlement.reach("failed")
         return Refused(failure)
 
@@ -235,6 +256,24 @@ class Checkout:
             task = asyncio.create_task(self._give_back(held))
             self._releasing.add(task)
             task.add_done_callback(self._releasing.discard)
+
+
+def _not_redeemed(draft: OrderDraft, outcome: RedemptionOutcome) -> dict[str, Any]:
+    named = dict(draft.promotions)
+    name = named.get(outcome.promotion_id or UUID(int=0), "one of the discounts")
+    own = outcome.status == RedemptionStatus.CUSTOMER_USED_UP
+    why = (
+        "you have had as many uses of it as a customer may"
+        if own
+        else "another buyer had the last use a moment before"
+    )
+    detail = f"{name} is used up: {why}; ask for a new quote"
+    return {
+        "kind": "coupon_used_up",
+        "detail": detail,
+        "coupon": name,
+        "reason": "coupon_used_up",
+    }
 
 
 def _not_to_be_had(demand: Demand, answer: Answer) -> dict[str, Any]:

@@ -5,15 +5,17 @@ One instance per process; checkout and recovery go through the same kind of batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from actors.coalescer import Coalescer
 from actors.retry import until_reached
 from domain.orders import HistoryOfCustomer, OrderDraft, OutboxEvent, Parking, RecordedOrder
-from domain.ports import OrderBook
+from domain.ports import OrderBook, PromotionBook
+from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class OrderSteps:
     def __init__(
         self,
         orders: OrderBook,
+        promotions: PromotionBook | None = None,
         *,
         monotonic: Callable[[], float],
         config: StepConfig | None = None,
@@ -59,11 +62,34 @@ class OrderSteps:
             self._patient(_answered(orders.note_fraud)), **bounds
         )
 
+        promotions = promotions or _NoPromotions()
+        self.redeeming: Coalescer[Redemption, RedemptionOutcome] = Coalescer(
+            self._patient(promotions.redeem_many), **bounds
+        )
+        self.returning: Coalescer[UUID, None] = Coalescer(
+            self._patient(_answered(promotions.give_back)), **bounds
+        )
+
     def _patient(self, work: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
         async def patiently(items: list[Any]) -> Any:
             return await until_reached(lambda: work(items), monotonic=self._monotonic)
 
         return patiently
+
+
+class _NoPromotions:
+    """PromotionBook of a shop that has none."""
+
+    async def redeem_many(self, redemptions: Sequence[Redemption]) -> list[RedemptionOutcome]:
+        return [RedemptionOutcome(status=RedemptionStatus.UNKNOWN) for _ in redemptions]
+
+    async def give_back(self, order_ids: Collection[UUID]) -> int:
+        del order_ids
+        return 0
+
+    async def return_orphans(self, older_than: datetime, limit: int) -> int:
+        del older_than, limit
+        return 0
 
 
 def _answered(work: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:

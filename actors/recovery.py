@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from actors.settlement import Settlement
 from actors.stock_client import StockClient
 from domain.orders import OpenOrder
-from domain.ports import OrderBook, StockSweep
+from domain.ports import OrderBook, PromotionBook, StockSweep
 from domain.stock import Load, PairStatus, Release, ReleaseStatus, Request
 
 
@@ -30,6 +30,8 @@ class RecoveryConfig:
     """Age of a reservation without a pending order at which it is given back."""
     look_again_after_s: float = 10.0
     """How long an order that waits is not looked at, unless a provider tells of it."""
+    uses_orphaned_after_s: float = 60.0
+    """Age at which the use of a promotion by an order that never came to be is given back."""
     batch_max: int = 1_000
     at_once_max: int = 64
     """Orders that providers are asked about at the same time."""
@@ -45,6 +47,7 @@ class Recovery:
         settlement: Settlement,
         stock: StockClient,
         sweep: StockSweep,
+        promotions: PromotionBook | None = None,
         now: Callable[[], datetime],
         config: RecoveryConfig | None = None,
     ) -> None:
@@ -53,6 +56,7 @@ class Recovery:
         self._settlement = settlement
         self._stock = stock
         self._sweep = sweep
+        self._promotions = promotions
         self._now = now
         self._at_once = asyncio.Semaphore(self._config.at_once_max)
         self.finished_total = 0
@@ -78,6 +82,10 @@ class Recovery:
             await self._orders.waiting(now, before, self._config.batch_max)
         )
         await self._orders.events_settled(before)
+        if self._promotions is not None:
+            # Younger ones may still be about to be recorded.
+            orphans = now - timedelta(seconds=self._config.uses_orphaned_after_s)
+            await self._promotions.return_orphans(orphans, self._config.batch_max)
         return found
 
     async def _settle_all(self, orders: Sequence[OpenOrder]) -> int:

@@ -169,7 +169,7 @@ class Settlement:
         taken = await self._charges.take(order.parts, states)
         await self.reach("settle.captured")
         if not all_captured(order.parts, taken):
-            return await self._give_up(order, Outcome("failed", taken))
+            return await self._give_up(order, Outcome("failed", taken, order.parts))
         return await self._confirm_or_refund(order, taken)
 
     async def _confirm_or_refund(self, order: OpenOrder, taken: States) -> Settled:
@@ -207,7 +207,7 @@ class Settlement:
             order.order_id, OrderState.AWAITING_PAYMENT, order.parts, held, outcome.states
         )
         if status == "not_held":
-            return await self._give_up(order, Outcome("failed", outcome.states))
+            return await self._give_up(order, Outcome("failed", outcome.states, order.parts))
         return "waiting" if status == OrderState.AWAITING_PAYMENT else "confirmed"
 
     async def _fail(

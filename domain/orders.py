@@ -71,6 +71,10 @@ class OrderDraft:
     estimated_delivery: date
     contact: Mapping[str, str] | None = None
     """`email`, `phone`."""
+    promotions: tuple[tuple[UUID, str], ...] = ()
+    """What the price makes use of: (promotion id, what it is called)."""
+    pricing: Mapping[str, Any] | None = None
+    """What made the price beside the lines: promotions, exchange rate."""
 
 
 @dataclass(frozen=True, slots=True)

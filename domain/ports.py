@@ -274,8 +274,12 @@ class OrderBook(Protocol):
         """An order with its payments, in whatever state it is."""
         ...
 
-    async def switch_gateway(self, transaction_id: str, gateway: str) -> None:
-        """Another provider is asked for a charge that was made nowhere yet."""
+    async def switch_gateway(self, transaction_id: str, gateway: str, age_max_s: float) -> bool:
+        """Another provider will be asked for a charge that was made nowhere yet.
+
+        False if its order is not pending any more, or older than `age_max_s`: then recovery may
+        be at it.
+        """
         ...
 
     async def events_settled(self, received_before: datetime) -> None:

@@ -133,8 +133,11 @@ class Promotion:
     """All uses were taken when it was last looked at; the database decides (`PromotionBook`)."""
     rank: tuple[int, str, int] = field(init=False)
     """The order in which promotions are taken off."""
+    whole_order: bool = field(init=False)
+    """Whether it is for all goods."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "whole_order", self.scope == EVERYTHING)
         rank = (self.priority, self.code or "", self.promotion_id.int)
         object.__setattr__(self, "rank", rank)
 

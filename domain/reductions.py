@@ -17,8 +17,8 @@ Nothing is ever taken off twice: no line goes below 0, nor does the shipping.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.allocation import allocate
@@ -35,8 +35,7 @@ from domain.promotions import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class Applied(NamedTuple):
     """What one promotion takes off, in minor units."""
 
     promotion: Promotion
@@ -46,12 +45,11 @@ class Applied:
     total_minor: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reductions:
+class Reductions(NamedTuple):
     """All that is taken off an order, in minor units."""
 
-    applied: tuple[Applied, ...] = ()
     by_line: tuple[int, ...]
+    applied: tuple[Applied, ...] = ()
     shipping_minor: int = 0
     total_minor: int = 0
     unused: tuple[CouponRefusal, ...] = ()
@@ -60,8 +58,7 @@ class Reductions:
 NOTHING_OFF = Reductions(by_line=())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Basket:
+class Basket(NamedTuple):
     """What promotions are tried on: lines, what each comes to, and the shipping."""
 
     lines: Sequence[Line]
@@ -101,13 +98,7 @@ def reduce(
     unused = [_not_better(one) for one in asked if one.promotion_id not in used]
     if not unused:
         return best
-    return Reductions(
-        applied=best.applied,
-        by_line=best.by_line,
-        shipping_minor=best.shipping_minor,
-        total_minor=best.total_minor,
-        unused=tuple(unused),
-    )
+    return best._replace(unused=tuple(unused))
 
 
 def _rank(promotion: Promotion) -> tuple[int, str, int]:
@@ -157,15 +148,13 @@ def _refusal(
         return "coupon_used_up"
     if promotion.currency is not None and promotion.currency != basket.currency:
         return "coupon_wrong_currency"
-    scope = promotion.scope
-    goods, found = 0, False
-    for line, gross in zip(basket.lines, basket.gross, strict=True):
-        if scope.has(line):
-            goods += gross
-            found = True
-    if not found:
+    here = basket.gross
+    if not promotion.whole_order:
+        has = promotion.scope.has
+        here = [gross for line, gross in zip(basket.lines, here, strict=True) if has(line)]
+    if not here:
         return "coupon_not_applicable"
-    return "coupon_minimum_not_met" if goods < promotion.minimum_minor else None
+    return "coupon_minimum_not_met" if sum(here) < promotion.minimum_minor else None
 
 
 def _reason(name: RefusalName, promotion: Promotion, basket: Basket) -> str:
@@ -227,10 +216,12 @@ def _taken_off(basket: Basket, promotions: Sequence[Promotion]) -> Reductions:
 
 def _off_the_goods(promotion: Promotion, lines: Sequence[Line], left: Sequence[int]) -> list[int]:
     """What a promotion takes off each line, of what is `left` of it."""
-    scope = promotion.scope
     if promotion.kind is Kind.BUY_X_GET_Y:
         return _cheapest_units(promotion, lines, left)
-    weights = [rest if scope.has(line) else 0 for line, rest in zip(lines, left, strict=True)]
+    weights = left
+    if not promotion.whole_order:
+        has = promotion.scope.has
+        weights = [rest if has(line) else 0 for line, rest in zip(lines, left, strict=True)]
     goods = sum(weights)
     if promotion.kind is Kind.PERCENT:
         total = apply_rate(goods, promotion.percent_bps)

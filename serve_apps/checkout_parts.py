@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from uuid import UUID
@@ -16,8 +15,9 @@ from actors.order_steps import OrderSteps, StepConfig
 from actors.recovery import Recovery, RecoveryConfig
 from actors.settlement import Settlement, SettlementConfig
 from actors.stock_client import StockClient
-from domain.ports import PaymentProvider, StockSweep
+from domain.ports import PromotionBook, StockSweep
 from serve_apps.pause_points import pause_in
+from serve_apps.payment_providers import PaymentProviders
 from serve_apps.settings import Settings
 from storage.fraud_files import load_scoring
 from storage.orders import PostgresOrderBook
@@ -41,17 +41,32 @@ class CheckoutParts:
         settings: Settings,
         *,
         orders: PostgresOrderBook,
-        providers: Mapping[str, PaymentProvider],
+        providers: PaymentProviders,
+        promotions: PromotionBook,
         stock: StockClient,
     ) -> None:
         self._settings = settings
         self._orders = orders
         self._stock = stock
-        self.charges = Charges(providers, monotonic=time.monotonic)
+        self._promotions = promotions
+        self.charges = Charges(
+            providers.by_name,
+            monotonic=time.monotonic,
+            failover=providers.failover,
+            switch=self._switch,
+        )
         spacing_s = settings.batch_spacing_ms / 1_000
         self.steps = OrderSteps(
-            orders, monotonic=time.monotonic, config=StepConfig(batch_spacing_s=spacing_s)
+            orders,
+            promotions,
+            monotonic=time.monotonic,
+            config=StepConfig(batch_spacing_s=spacing_s),
         )
+
+    async def _switch(self, transaction_id: str, gateway: str) -> bool:
+        # Half of the time until recovery may come: the write itself takes some of it.
+        age_max_s = self._settings.stalled_after_s / 2
+        return await self._orders.switch_gateway(transaction_id, gateway, age_max_s)
 
     @cached_property
     def settlement(self) -> Settlement:
@@ -93,6 +108,7 @@ class CheckoutParts:
             settlement=self.settlement,
             stock=self._stock,
             sweep=sweep,
+            promotions=self._promotions,
             now=utc_now,
             config=RecoveryConfig(
                 stalled_after_s=self._settings.stalled_after_s,

@@ -30,9 +30,12 @@ from gateways.redis_streams import RedisStreamsBus
 from serve_apps.cart_app import CartService, add_cart_routes
 from serve_apps.catalog_app import add_catalog_routes
 from serve_apps.catalog_service import CatalogService
-from serve_apps.checkout_app import CheckoutService, add_checkout_routes
-from serve_apps.checkout_metrics import CheckoutMetrics, report_for_ever
+from serve_apps.checkout_app import add_checkout_routes
+from serve_apps.checkout_metrics import report_for_ever
 from serve_apps.checkout_parts import CheckoutParts, new_id
+from serve_apps.checkout_services import open_services
+from serve_apps.credit_app import CreditService, add_credit_routes
+from serve_apps.credit_parts import credit_accounts, gift_card_key, utc_now
 from serve_apps.fraud_app import build_fraud_app
 from serve_apps.http import HotApp, new_app
 from serve_apps.identity import Identities
@@ -40,11 +43,12 @@ from serve_apps.live_app import add_live_routes
 from serve_apps.live_feed import LiveConfig, LiveFeed
 from serve_apps.log_output import keep_values_out_of_tracebacks
 from serve_apps.overview import Overview
+from serve_apps.payment_providers import PaymentProviders
+from serve_apps.quote_app import add_quote_routes
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
 from serve_apps.stock_app import StockService, add_stock_routes
-from sim.provider import SimulatedProvider
 from storage.availability import AvailabilityBoard, AvailabilityReader, StockNumbers
 from storage.availability_stream import ChangeStream
 from storage.carts import CartRepository
@@ -54,6 +58,7 @@ from storage.metrics_board import RedisMetricsBoard, RedisMetricsReader
 from storage.orders import PostgresOrderBook
 from storage.placements import PostgresPlacements
 from storage.postgres import open_pool
+from storage.promotions import PostgresPromotions
 from storage.redis import open_redis
 from storage.search_index import SearchIndex
 from storage.stock_in import PostgresStockIn
@@ -83,15 +88,13 @@ class Parts:
         self.metrics = RedisMetricsBoard(redis)
         self.identities = Identities(settings.signing_key())
         self._spacing_s = settings.batch_spacing_ms / 1_000
-        self.provider = SimulatedProvider(
-            pool,
-            latency_s=settings.provider_latency_ms / 1_000,
-            batch_spacing_s=self._spacing_s,
-        )
+        self.providers = PaymentProviders(settings, pool)
+        self.promotions = PostgresPromotions(pool)
         self.bus = RedisStreamsBus(redis)
 
     async def close(self) -> None:
         """Give the connections back."""
+        await self.providers.close()
         await self.redis.aclose()
         await self.pool.close()
 
@@ -104,8 +107,13 @@ class Parts:
 
     def checkout(self, stock: StockClient) -> CheckoutParts:
         """The checkout over these parts."""
-        providers = {self.provider.name: self.provider}
-        return CheckoutParts(self.settings, orders=self.orders, providers=providers, stock=stock)
+        return CheckoutParts(
+            self.settings,
+            orders=self.orders,
+            providers=self.providers,
+            promotions=self.promotions,
+            stock=stock,
+        )
 
 
 async def connect(settings: Settings, application: str, *, by_key: bool = False) -> Parts:
@@ -278,19 +286,13 @@ def checkout_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         own = settings or Settings()
-        async with open_parts(own, "checkout", by_key=True) as parts, _shelf(parts) as shelf:
-            service = CheckoutService(
-                saga=parts.checkout(parts.stock_client(transport)).saga(),
-                carts=parts.carts,
-                shelf=shelf,
-                orders=parts.orders,
-                identities=parts.identities,
-                metrics=CheckoutMetrics(),
-                gateway=parts.provider.name,
-                in_flight_max=parts.settings.checkout_in_flight_max,
-                batch_spacing_s=parts.settings.batch_spacing_ms / 1_000,
-            )
-            app.state.checkout = service
+        async with (
+            open_parts(own, "checkout", by_key=True) as parts,
+            _shelf(parts) as shelf,
+            open_services(parts, shelf, transport) as services,
+        ):
+            service = app.state.checkout = services.checkout
+            app.state.quotes = services.quotes
             figures = report_for_ever(
                 parts.metrics,
                 "checkout",
@@ -300,11 +302,11 @@ def checkout_app(
             task = asyncio.create_task(figures)
             async with _reporting(parts, "checkout"):
                 yield
-            await service.drain()
             task.cancel()
 
     app = new_app("Checkout and orders", lifespan=lifespan)
     add_checkout_routes(app)
+    add_quote_routes(app, lambda request: request.app.state.quotes)
     return app
 
 
@@ -353,6 +355,9 @@ def site_app(settings: Settings | None = None) -> HotApp:
             app.state.site = SiteService(parts.pool, parts.redis, parts.metrics, overview, owners)
             figures = RedisMetricsReader(parts.metrics)
             app.state.stock = StockService(views, parts.placements, figures, owners)
+            app.state.credit = CreditService(
+                credit_accounts(parts.pool), parts.identities, gift_card_key(own), utc_now
+            )
             async with _live_feed(parts) as app.state.live, _reporting(parts, "site"):
                 yield
 
@@ -361,5 +366,6 @@ def site_app(settings: Settings | None = None) -> HotApp:
     add_catalog_routes(app, lambda request: request.app.state.catalog)
     add_live_routes(app, lambda connection: connection.app.state.live)
     add_stock_routes(app)
+    add_credit_routes(app, lambda request: request.app.state.credit)
     add_site_routes(app, described)
     return app

@@ -49,6 +49,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "checkout_interrupted": (409, "The checkout was interrupted and undone"),
     "coupon_used_up": (409, "The coupon is used up"),
     "total_changed": (409, "The total is not what was shown"),
+    "payment_expired": (410, "The payment did not come in time"),
     "hold_expired": (410, "The hold on the stock has expired"),
     "too_large": (413, "The request body is too large"),
     "unsupported_media_type": (415, "The request body must be JSON"),

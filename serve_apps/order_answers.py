@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from actors.checkout import Waiting
 from domain import ids
 from domain.money import to_wire
 from domain.orders import OrderDraft, RecordedOrder, StoredOrder
+from domain.payments import NextAction
 from serve_apps.http import Problem
 
 
@@ -19,6 +22,32 @@ class CheckoutAnswer(BaseModel):
     order_id: str
     status: Literal["confirmed"]
     total: float = Field(description="the goods; tax and shipping come on top")
+    tax: float
+    shipping: float
+    grand_total: float
+    currency: str
+    discount: float
+    estimated_delivery: date
+    tracking_url: str
+
+
+class NextActionAnswer(BaseModel):
+    """What the buyer has to do before the order goes on."""
+
+    kind: Literal["redirect", "transfer"]
+    url: str | None = Field(description="redirect: where to approve the payment")
+    instructions: dict[str, str] = Field(description="transfer: what the buyer's bank is told")
+
+
+class WaitingAnswer(BaseModel):
+    """An order that waits: for its buyer or a bank, or for somebody to look at it."""
+
+    order_id: str
+    status: Literal["awaiting_payment", "in_review", "accepted"]
+    waits_until: datetime
+    next_actions: list[NextActionAnswer]
+    total: float = Field(description="the goods; tax and shipping come on top")
+    discount: float
     tax: float
     shipping: float
     grand_total: float
@@ -61,6 +90,13 @@ class OrderAnswer(BaseModel):
     shipping: float
     grand_total: float
     currency: str
+    discount: float
+    waits_until: datetime | None = Field(
+        default=None, description="when an order that waits is given up"
+    )
+    next_actions: list[NextActionAnswer] = Field(
+        default=[], description="what the buyer has to do before the order goes on"
+    )
     failure: dict[str, Any] | None = Field(
         default=None, description="the problem that ended it; only there if it failed"
     )
@@ -79,6 +115,7 @@ def _money_view(order: OrderDraft | RecordedOrder | StoredOrder) -> dict[str, An
         "shipping": to_wire(order.shipping_minor, currency),
         "grand_total": to_wire(order.total_minor, currency),
         "currency": currency,
+        "discount": to_wire(order.discount_minor, currency),
     }
 
 
@@ -91,6 +128,25 @@ def confirmed_view(order: OrderDraft | RecordedOrder) -> dict[str, Any]:
         "estimated_delivery": order.estimated_delivery,
         "tracking_url": f"/#/order/{order_id}",
     }
+
+
+def waiting_view(
+    order: OrderDraft | RecordedOrder, waiting: Waiting | RecordedOrder
+) -> dict[str, Any]:
+    """An order that is not decided yet: until when, and what its buyer has to do."""
+    return {
+        **confirmed_view(order),
+        "status": waiting.status,
+        "waits_until": waiting.waits_until,
+        "next_actions": _actions_view(waiting.actions),
+    }
+
+
+def _actions_view(actions: Sequence[NextAction]) -> list[dict[str, Any]]:
+    return [
+        {"kind": one.kind, "url": one.url, "instructions": dict(one.instructions)}
+        for one in actions
+    ]
 
 
 def order_view(order: StoredOrder) -> dict[str, Any]:
@@ -117,5 +173,10 @@ def order_view(order: StoredOrder) -> dict[str, Any]:
         "shipment": None,
         "timeline": [{"status": name, "timestamp": at} for name, at in steps],
         **_money_view(order),
+        **(
+            {"waits_until": order.waits_until, "next_actions": _actions_view(order.actions)}
+            if order.waits_until
+            else {}
+        ),
         **({"failure": failure_problem(order.failure).as_json()} if order.failure else {}),
     }

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DATA_KEYS = "DOORBUSTER_DATA_KEYS"
 Positive = Annotated[int, Field(gt=0)]
+Secret = Annotated[str, Field(repr=False)]  # shown nowhere, also not in a printed Settings
 
 
 def _is_a_file(path: str) -> str:
@@ -92,10 +93,36 @@ class Settings(BaseSettings):
     moment leaves at once; under load batches grow instead of their number."""
     provider_latency_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """How long the simulated payment provider takes for each call."""
+    tax_service_url: str = ""
+    """A service that tells tax rates; empty: the shop's own table."""
+    tax_service_token: Secret = ""
+    tax_timeout_ms: Annotated[float, Field(gt=0, le=5_000)] = 500.0
+    """How long the tax service may take, in milliseconds."""
+    tax_on_failure: Literal["table", "refuse"] = "table"
+    """What happens when it does not answer: the shop's table is used, or nothing is sold."""
+    provider_fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the simulated payment provider's calls that go wrong, in all ways alike."""
     fraud_policy: ExistingFile = ""
     """Weights and thresholds of the fraud checks, TOML or JSON; empty: the shipped ones."""
     fraud_model: ExistingFile = ""
     """A model made by `doorbuster fraud train`; empty: the shipped one."""
+
+    stripe_api_key: Secret = ""
+    """Stripe's secret key (`sk_…` or a restricted `rk_…`); empty: the simulated provider."""
+    stripe_webhook_secret: Secret = ""
+    """Signing secret of the webhook endpoint (`whsec_…`); empty: Stripe's webhooks are refused."""
+    stripe_base_url: str = ""
+    """Where Stripe's API is, for tests; empty: at Stripe."""
+    stripe_timeout_s: Annotated[float, Field(gt=0, le=80)] = 15.0
+    """How long one request to Stripe may take, in seconds; a call makes up to three."""
+    stripe_transfer_country: Annotated[str, Field(pattern="^(BE|DE|ES|FR|IE|NL)$")] = "DE"
+    """Where bank transfers in EUR go to: a country that Stripe has accounts in."""
+    second_provider_url: str = ""
+    """Address of the provider that new charges go to while Stripe is down; empty: none."""
+    second_provider_public_key: Secret = ""
+    second_provider_private_key: Secret = ""
+    second_provider_timeout_s: Annotated[float, Field(gt=0, le=80)] = 15.0
+    """How long one request to the second provider may take, in seconds; a call makes up to two."""
 
     def embedded_database(self) -> bool:
         """True if the shop brings its own Postgres."""

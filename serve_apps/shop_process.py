@@ -147,7 +147,7 @@ async def audit_shop(
         await _outbox_empty(parts)
     return await audit(
         parts.pool,
-        parts.provider,
+        parts.providers,
         bus=parts.bus,
         acknowledged=acknowledged,
         now=datetime.now(UTC),

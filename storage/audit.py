@@ -30,6 +30,7 @@ from domain.promises import (
     payment_lags,
 )
 from domain.transitions import PaymentState
+from storage.credit_ledger import LEDGER_CHECKS, ORDER_CHECKS
 from storage.sql import load
 
 QUERY_TIMEOUT_S = 600.0  # of one query; seconds are normal even for a million orders
@@ -42,6 +43,8 @@ class _Check:
 
     query: str
     takes: tuple[str, ...] = ()
+    module: str = "audit"
+    fixed: tuple[Any, ...] = ()
     needs_bus: bool = False
 
 
@@ -74,6 +77,10 @@ _CHECKS: Mapping[str, tuple[_Check, ...]] = {
         _Check("p7_once", ("sold", "now")),
         _Check("p7_refunds", ("sold", "now")),
         _Check("p7_refunded", ("sold",)),
+        *(
+            _Check(name, module="credit_ledger", fixed=values)
+            for name, values in {**LEDGER_CHECKS, **ORDER_CHECKS}.items()
+        ),
         _Check("p7_payment", ("now", "agreed", "lagging", "settled_before", "stalled_before")),
         _Check("p7_left_authorized", ("settled_before",)),
         _Check("p7_total"),
@@ -205,8 +212,9 @@ async def _verdict(
     total = 0
     for check in checks:
         rows = await connection.fetch(
-            load("audit")[check.query],
+            load(check.module)[check.query],
             VIOLATIONS_SHOWN_MAX,
+            *check.fixed,
             *(values[name] for name in check.takes),
             timeout=QUERY_TIMEOUT_S,
         )

@@ -187,8 +187,10 @@ class PostgresOrderBook:
         grouped = itertools.groupby(rows, key=lambda row: row["order_id"])
         return [_open_order(list(group)) for _, group in grouped]
 
-    async def switch_gateway(self, transaction_id: str, gateway: str) -> None:
-        await reach(lambda: self._pool.execute(_SQL["switch_gateway"], transaction_id, gateway))
+    async def switch_gateway(self, transaction_id: str, gateway: str, age_max_s: float) -> bool:
+        values = (transaction_id, gateway, age_max_s)
+        row = await reach(lambda: self._pool.fetchrow(_SQL["switch_gateway"], *values))
+        return row is not None
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a lease; False while somebody else has it."""
@@ -275,6 +277,7 @@ def _record_arguments(drafts: Sequence[OrderDraft], ring: KeyRing) -> list[Any]:
         [part.gateway for _, _, part, _ in parts],
         [charge.customer for _, _, _, charge in parts],
         [charge.return_url for _, _, _, charge in parts],
+        [_json(d.pricing) for d in drafts],
     ]
 
 

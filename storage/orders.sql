@@ -5,17 +5,20 @@ WITH draft AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[],
-        $12::text[], $13::text[], $14::bytea[], $15::text[], $16::date[]
+        $12::text[], $13::text[], $14::bytea[], $15::text[], $16::date[], $37::text[]
     ) AS d (order_id, user_id, cart_id, idempotency_key, request_hash,
             subtotal_minor, tax_minor, shipping_minor, discount_minor, total_minor, currency,
-            payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery)
+            payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery,
+            pricing)
 ), fresh AS (
     INSERT INTO orders (order_id, user_id, cart_id, idempotency_key, request_hash,
         subtotal_minor, tax_minor, shipping_minor, discount_minor, total_minor, currency,
-        payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery)
+        payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery,
+        pricing)
     SELECT order_id, user_id, cart_id, idempotency_key, request_hash,
         subtotal_minor, tax_minor, shipping_minor, discount_minor, total_minor, currency,
-        payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery
+        payment_method, shipping_method, sealed_personal, ship_country, estimated_delivery,
+        pricing::jsonb
     FROM draft
     ON CONFLICT ON CONSTRAINT one_order_per_idempotency_key DO NOTHING
     RETURNING order_id, user_id
@@ -249,8 +252,12 @@ WHERE o.order_id = $1
 ORDER BY p.part
 
 -- name: switch_gateway
-UPDATE payments SET gateway = $2, updated_at = now()
-WHERE transaction_id = $1 AND status = 'created'
+-- Only while nobody but the order's own checkout can be at it.
+UPDATE payments p SET gateway = $2, updated_at = now()
+FROM orders o
+WHERE p.transaction_id = $1 AND p.status = 'created' AND o.order_id = p.order_id
+  AND o.status = 'pending' AND o.created_at > now() - make_interval(secs => $3)
+RETURNING p.payment_id
 
 -- name: lease
 -- Taken if it is free, ours already, or its holder has let it run out.

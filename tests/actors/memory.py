@@ -257,7 +257,7 @@ class MemoryOrders:
         order = self.orders.get(order_id)
         return None if order is None else _open(order)
 
-    async def switch_gateway(self, transaction_id: str, gateway: str) -> None:
+    async def switch_gateway(self, transaction_id: str, gateway: str, age_max_s: float) -> bool:
         for order in self.orders.values():
             draft = order.draft
             order.draft = replace(
@@ -267,6 +267,7 @@ class MemoryOrders:
                     for one in draft.parts
                 ),
             )
+        return True
 
     def _told_of(self, order: _Order) -> bool:
         names = {one.transaction_id for one in order.draft.parts}

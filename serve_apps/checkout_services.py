@@ -1,0 +1,116 @@
+"""What the checkout's app serves, put together from one process's parts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import httpx
+
+from actors.stock_client import OwnerTransport
+from domain.ports import TaxService
+from gateways.tax_service import HttpTaxes, TableTaxes, TaxServiceConfig
+from serve_apps.checkout_app import CheckoutService
+from serve_apps.checkout_metrics import CheckoutMetrics
+from serve_apps.checkout_parts import new_id, utc_now
+from serve_apps.credit_parts import gift_card_key
+from serve_apps.drafting import Drafting
+from serve_apps.payment_choice import KeptMethod, PaymentChoice
+from serve_apps.price_desk import BatchedTaxes, PriceDesk
+from serve_apps.pricing_shelf import PricingShelf
+from serve_apps.quote_app import QuoteService
+from serve_apps.settings import Settings
+from serve_apps.shelf import Shelf
+from storage.exchange_rates import PostgresExchangeRates
+
+if TYPE_CHECKING:
+    from serve_apps.composition import Parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutServices:
+    """The services behind the app's routes."""
+
+    checkout: CheckoutService
+    quotes: QuoteService
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    parts: Parts, shelf: Shelf, transport: OwnerTransport | None
+) -> AsyncIterator[CheckoutServices]:
+    """For the length of a `with`; afterwards nothing of it is watched any more."""
+    settings = parts.settings
+    spacing_s = settings.batch_spacing_ms / 1_000
+    pricing = PricingShelf(parts.promotions, PostgresExchangeRates(parts.pool), now=utc_now)
+    await pricing.start()
+    async with _taxes(settings) as taxes:
+        desk = PriceDesk(pricing, taxes, now=utc_now)
+        choice = PaymentChoice(
+            gateway_for_new=parts.providers.failover.gateway_for_new,
+            code_key=gift_card_key(settings),
+        )
+        drafting = Drafting(
+            carts=parts.carts,
+            shelf=shelf,
+            desk=desk,
+            choice=choice,
+            find_methods=_find_methods(parts),
+            new_id=new_id,
+            now=utc_now,
+            batch_spacing_s=spacing_s,
+        )
+        checkout = CheckoutService(
+            saga=parts.checkout(parts.stock_client(transport)).saga(),
+            drafting=drafting,
+            carts=parts.carts,
+            orders=parts.orders,
+            identities=parts.identities,
+            metrics=CheckoutMetrics(),
+            in_flight_max=settings.checkout_in_flight_max,
+            batch_spacing_s=spacing_s,
+        )
+        quotes = QuoteService(
+            carts=parts.carts,
+            shelf=shelf,
+            desk=desk,
+            promotions=parts.promotions,
+            identities=parts.identities,
+            batch_spacing_s=spacing_s,
+        )
+        try:
+            yield CheckoutServices(checkout=checkout, quotes=quotes)
+        finally:
+            await checkout.drain()
+            await pricing.stop()
+
+
+@contextlib.asynccontextmanager
+async def _taxes(settings: Settings) -> AsyncIterator[TaxService]:
+    """The shop's table, or the service that the settings name."""
+    if not settings.tax_service_url:
+        yield TableTaxes()
+        return
+    config = TaxServiceConfig(
+        url=settings.tax_service_url,
+        token=settings.tax_service_token,
+        timeout_s=settings.tax_timeout_ms / 1_000,
+        on_failure=settings.tax_on_failure,
+    )
+    async with httpx.AsyncClient() as client:
+        outside = HttpTaxes(client, config, monotonic=time.monotonic)
+        yield BatchedTaxes(outside, spacing_s=settings.batch_spacing_ms / 1_000)
+
+
+def _find_methods(parts: Parts):
+    del parts
+
+    async def find(user_id: UUID, method_ids: list[str]) -> dict[str, KeptMethod]:
+        del user_id, method_ids
+        return {}
+
+    return find

@@ -1,0 +1,99 @@
+"""The payment providers of one process: who takes cards, who stands in, and the shop's ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import asyncpg
+
+from actors.failover import Failover
+from domain.ports import MethodVault, PaymentProvider, WebhookSource
+from domain.promises import Charge
+from gateways.braintree_gateway import BraintreeGateway
+from gateways.stripe_gateway import StripeGateway
+from serve_apps.credit_parts import ledger_over
+from serve_apps.settings import Settings
+from sim.provider import SimulatedProvider
+from sim.provider_faults import FaultPlan, FaultRates
+from storage.charges import ChargesOnRecord
+
+
+class PaymentProviders:
+    """Stripe if there is a key for it, else the simulated provider; a second one if configured."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool) -> None:
+        spacing_s = settings.batch_spacing_ms / 1_000
+        self._pool = pool
+        self.ledger = ledger_over(pool, batch_spacing_s=spacing_s)
+        self.simulated = SimulatedProvider(
+            pool,
+            latency_s=settings.provider_latency_ms / 1_000,
+            batch_spacing_s=spacing_s,
+            faults=_faults(settings),
+        )
+        self.stripe = _stripe(settings)
+        self.first: PaymentProvider = self.stripe or self.simulated
+        self.second = _second(settings)
+        self.failover = Failover(self.first, self.second, monotonic=time.monotonic)
+        all_ = (self.first, self.second, self.ledger)
+        self.by_name: dict[str, PaymentProvider] = {one.name: one for one in all_ if one}
+
+    @property
+    def webhooks(self) -> dict[str, WebhookSource]:
+        """Those that tell by themselves when something happens."""
+        return {self.stripe.name: self.stripe} if self.stripe else {}
+
+    @property
+    def vaults(self) -> dict[str, MethodVault]:
+        """Those that keep means of payment for later."""
+        return {self.first.name: self.stripe or self.simulated}
+
+    def charges(self) -> AsyncIterator[Charge]:
+        """Every charge at every provider, for the audit (ProviderBooks)."""
+        return self._charges()
+
+    async def _charges(self) -> AsyncIterator[Charge]:
+        for books in (self.simulated, self.ledger):
+            async for charge in books.charges():
+                yield charge
+        for provider in (self.stripe, self.second):
+            if provider is not None:
+                async for charge in ChargesOnRecord(self._pool, provider).charges():
+                    yield charge
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        for provider in (self.stripe, self.second):
+            if provider is not None:
+                await provider.close()
+
+
+def _stripe(settings: Settings) -> StripeGateway | None:
+    if not settings.stripe_api_key:
+        return None
+    return StripeGateway(
+        settings.stripe_api_key,
+        settings.stripe_webhook_secret or None,
+        settings.stripe_base_url or None,
+        now=lambda: datetime.now(UTC),
+        timeout_s=settings.stripe_timeout_s,
+        transfer_country=settings.stripe_transfer_country,
+    )
+
+
+def _second(settings: Settings) -> BraintreeGateway | None:
+    if not settings.second_provider_url:
+        return None
+    return BraintreeGateway(
+        settings.second_provider_public_key,
+        settings.second_provider_private_key,
+        settings.second_provider_url,
+        timeout_s=settings.second_provider_timeout_s,
+    )
+
+
+def _faults(settings: Settings) -> FaultPlan | None:
+    rate = settings.provider_fault_rate
+    return FaultPlan(FaultRates.spread(rate)) if rate else None

@@ -1,0 +1,6 @@
+-- name: page
+SELECT p.transaction_id, p.amount_minor, p.currency, p.payment_token, p.payment_method,
+       p.customer, p.return_url, o.user_id, o.created_at
+FROM payments p JOIN orders o USING (order_id)
+WHERE p.gateway = $1 AND p.transaction_id > $2
+ORDER BY p.transaction_id LIMIT $3
