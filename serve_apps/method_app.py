@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 from uuid import UUID
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
+from actors.coalescer import Coalescer
 from domain import ids
 from domain.payments import SavedMethod
 from domain.ports import MethodVault, Unavailable
@@ -25,7 +26,8 @@ from serve_apps.http import (
     read_body,
 )
 from serve_apps.identity import Identities
-from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, KeptMethod
+from serve_apps.payment_choice import KeptMethod
+from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, StoredMethod
 
 PREFIX = "method"
 PATH = "/api/v1/orders/payment-methods"
@@ -64,7 +66,7 @@ class MethodsAnswer(BaseModel):
 class MethodBook(Protocol):
     """Where saved means of payment are (`storage.payment_methods`). Raises Unavailable."""
 
-    async def of_customer(self, user_id: UUID) -> list[KeptMethod]:
+    async def of_customer(self, user_id: UUID) -> list[StoredMethod]:
         """A customer's own."""
         ...
 
@@ -74,11 +76,11 @@ class MethodBook(Protocol):
 
     async def add(
         self, user_id: UUID, gateway: str, method: SavedMethod, *, default: bool = False
-    ) -> KeptMethod | None:
+    ) -> StoredMethod | None:
         """Keep one; None if there are as many as may be."""
         ...
 
-    async def make_default(self, user_id: UUID, method_id: UUID) -> KeptMethod | None:
+    async def make_default(self, user_id: UUID, method_id: UUID) -> StoredMethod | None:
         """None if it is not the customer's."""
         ...
 
@@ -136,11 +138,42 @@ class MethodService:
         return await self.all(user_id)
 
 
-def _all(kept: Sequence[KeptMethod]) -> dict[str, Any]:
+class MethodFinder:
+    """What a checkout's `method_id`s name; the questions of many checkouts travel together."""
+
+    def __init__(
+        self,
+        load_many: Callable[[list[tuple[UUID, UUID]]], Awaitable[list[StoredMethod | None]]],
+        *,
+        batch_spacing_s: float = 0.0,
+    ) -> None:
+        self._loading: Coalescer[tuple[UUID, UUID], StoredMethod | None] = Coalescer(
+            load_many, spacing_s=batch_spacing_s
+        )
+
+    async def find(self, user_id: UUID, names: list[str]) -> dict[str, KeptMethod]:
+        """By name; what is not this customer's is left out. Raises Unavailable, Overloaded."""
+        asked = {name: _uuid(name) for name in names}
+        loading = {
+            name: self._loading.submit((user_id, method_id))
+            for name, method_id in asked.items()
+            if method_id is not None
+        }
+        found = {name: await stored for name, stored in loading.items()}
+        return {
+            name: KeptMethod(
+                gateway=one.gateway, token=one.method.token, customer=one.method.customer
+            )
+            for name, one in found.items()
+            if one is not None
+        }
+
+
+def _all(kept: Sequence[StoredMethod]) -> dict[str, Any]:
     return {"methods": [_shown(one) for one in kept]}
 
 
-def _shown(kept: KeptMethod) -> dict[str, Any]:
+def _shown(kept: StoredMethod) -> dict[str, Any]:
     method = kept.method
     return {
         "method_id": ids.encode(PREFIX, kept.method_id),
@@ -154,11 +187,18 @@ def _shown(kept: KeptMethod) -> dict[str, Any]:
     }
 
 
-def _method_id(text: str) -> UUID:
+def _uuid(text: str) -> UUID | None:
     try:
         return ids.decode(PREFIX, text)
     except ValueError:
-        raise _no_method(text) from None
+        return None
+
+
+def _method_id(text: str) -> UUID:
+    method_id = _uuid(text)
+    if method_id is None:
+        raise _no_method(text)
+    return method_id
 
 
 def _no_method(text: str) -> Problem:

@@ -272,7 +272,13 @@ ON CONFLICT (gateway, event_id) DO NOTHING RETURNING event_id
 
 -- name: events_settled
 -- Webhooks that nothing waits for any more, or whose order is unknown. A pending order may wait
--- yet: its webhook is kept until somebody has looked at the order after it came.
+-- yet: its webhook is kept until somebody has looked at the order after it came. Of those that
+-- were done with long ago some are forgotten: one that came again would be a hint like any other.
+WITH forgotten AS (
+    DELETE FROM payment_events WHERE (gateway, event_id) IN (
+        SELECT gateway, event_id FROM payment_events WHERE handled_at < $2
+        ORDER BY handled_at LIMIT $3)
+)
 UPDATE payment_events e SET handled_at = now()
 WHERE e.handled_at IS NULL AND e.received_at <= $1
   AND NOT EXISTS (SELECT FROM payments p JOIN orders o USING (order_id)

@@ -22,7 +22,7 @@ _SQL = load("payment_methods")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptMethod:
+class StoredMethod:
     """A means of payment as a customer keeps it."""
 
     method_id: UUID
@@ -44,12 +44,12 @@ class PaymentMethods:
         self._pool = pool
         self._new_id = new_id
 
-    async def of_customer(self, user_id: UUID) -> list[KeptMethod]:
+    async def of_customer(self, user_id: UUID) -> list[StoredMethod]:
         """A customer's own, the default first, then the newest."""
         rows = await reach(lambda: self._pool.fetch(_SQL["of_customer"], user_id))
         return [_kept(row) for row in rows]
 
-    async def load_many(self, wanted: Sequence[tuple[UUID, UUID]]) -> list[KeptMethod | None]:
+    async def load_many(self, wanted: Sequence[tuple[UUID, UUID]]) -> list[StoredMethod | None]:
         """What (user_id, method_id) name, in their order; None for what is not that customer's."""
         users, methods = [user for user, _ in wanted], [method for _, method in wanted]
         rows = await reach(lambda: self._pool.fetch(_SQL["load_many"], users, methods))
@@ -63,7 +63,7 @@ class PaymentMethods:
 
     async def add(
         self, user_id: UUID, gateway: str, method: SavedMethod, *, default: bool = False
-    ) -> KeptMethod | None:
+    ) -> StoredMethod | None:
         """Keep one; None if the customer has as many as may be.
 
         The first is the default, whatever is said. The same token again is the same method.
@@ -74,7 +74,7 @@ class PaymentMethods:
         method_id = self._new_id()
         place = (user_id, gateway, method.token, METHODS_OF_CUSTOMER_MAX)
 
-        async def work(connection: Any) -> KeptMethod | None:
+        async def work(connection: Any) -> StoredMethod | None:
             if not await connection.fetchval(_SQL["has_room"], *place):
                 return None
             if default:
@@ -83,10 +83,10 @@ class PaymentMethods:
 
         return await self._alone(user_id, work)
 
-    async def make_default(self, user_id: UUID, method_id: UUID) -> KeptMethod | None:
+    async def make_default(self, user_id: UUID, method_id: UUID) -> StoredMethod | None:
         """The one that is used unless another is named; None if it is not the customer's."""
 
-        async def work(connection: Any) -> KeptMethod | None:
+        async def work(connection: Any) -> StoredMethod | None:
             if await connection.fetchrow(_SQL["find"], user_id, method_id) is None:
                 return None
             await connection.execute(_SQL["clear_default"], user_id)
@@ -118,8 +118,8 @@ class PaymentMethods:
         return await reach(transaction)
 
 
-def _kept(row: asyncpg.Record) -> KeptMethod:
-    return KeptMethod(
+def _kept(row: asyncpg.Record) -> StoredMethod:
+    return StoredMethod(
         method_id=row["method_id"],
         user_id=row["user_id"],
         gateway=row["gateway"],

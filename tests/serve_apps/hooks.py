@@ -22,6 +22,7 @@ from actors.checkout import Waiting
 from actors.stock_client import LocalTransport
 from domain.orders import OrderDraft
 from domain.payments import ChargeRequest, ChargeState, ForgedEvent, ProviderEvent
+from domain.ports import WebhookSource
 from serve_apps.http import new_app
 from serve_apps.identity import Identities
 from serve_apps.prompt_settling import PromptSettling, PromptSettlingConfig
@@ -88,7 +89,7 @@ class Counter:
 
     clock: Clock
     orders: Any
-    provider: TellingProvider
+    provider: Any
     parts: Shop
     pair: bytes
     left: Callable[[], Awaitable[int]]
@@ -144,12 +145,14 @@ class Counter:
 async def _serving(
     shop: Shop,
     config: PromptSettlingConfig | None,
+    source: WebhookSource | None = None,
     **about: Any,
 ) -> AsyncIterator[Counter]:
     clock, orders = about["clock"], about["orders"]
     identities = Identities(b"tokens")
     settling = PromptSettling(shop.settlement.settle, config)
-    service = WebhookService({"twin": Source()}, events=orders, orders=orders, settling=settling)
+    sources = {"twin": source or Source()}
+    service = WebhookService(sources, events=orders, orders=orders, settling=settling)
     resume = ResumeService(
         orders=orders, settling=settling, identities=identities, monotonic=clock.unix
     )
@@ -197,9 +200,11 @@ async def memory_counter(
 
 
 @contextlib.asynccontextmanager
-async def postgres_counter(pool: asyncpg.Pool) -> AsyncIterator[Counter]:
-    """Orders, webhooks and stock in Postgres."""
-    clock, provider = Clock(time.time()), TellingProvider()
+async def postgres_counter(
+    pool: asyncpg.Pool, provider: Any = None, source: WebhookSource | None = None
+) -> AsyncIterator[Counter]:
+    """Orders, webhooks and stock in Postgres; the twins unless another provider is given."""
+    clock, provider = Clock(time.time()), provider or TellingProvider()
     journal, orders = PostgresStockJournal(pool), PostgresOrderBook(pool, a_ring())
     owner = an_owner(journal, clock=clock)
     pair = await add_pair(pool, UNITS)
@@ -218,7 +223,14 @@ async def postgres_counter(pool: asyncpg.Pool) -> AsyncIterator[Counter]:
     async with (
         running(owner),
         _serving(
-            shop, None, clock=clock, orders=orders, provider=provider, pair=pair, left=left
+            shop,
+            None,
+            source,
+            clock=clock,
+            orders=orders,
+            provider=provider,
+            pair=pair,
+            left=left,
         ) as counter,
     ):
         yield counter

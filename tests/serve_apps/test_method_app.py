@@ -17,7 +17,7 @@ from domain.ports import Unavailable
 from serve_apps.checkout_parts import new_id
 from serve_apps.http import describe, new_app
 from serve_apps.identity import Identities
-from serve_apps.method_app import PATH, MethodService, add_method_routes
+from serve_apps.method_app import PATH, MethodFinder, MethodService, add_method_routes
 from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, PaymentMethods
 from tests.serve_apps.conftest import assert_problem
 
@@ -199,6 +199,16 @@ async def test_a_vault_or_a_database_that_is_away_is_busy(
     await pool.close()
     for method, path in (("GET", ""), ("DELETE", f"/method_{'0' * 26}")):
         assert_problem(await wallet.call(method, path), 503, "busy")
+
+
+async def test_a_checkout_finds_its_customers_methods_by_name(wallet: Wallet) -> None:
+    one, two = [(await wallet.save(f"pm_{n}")).json()["method_id"] for n in (1, 2)]
+    finder = MethodFinder(wallet.book.load_many)
+    found = await finder.find(ANN, [one, two, one, "method_1", "x"])
+    assert {name: kept.token for name, kept in found.items()} == {one: "pm_1", two: "pm_2"}
+    assert (found[one].gateway, found[one].customer) == ("stripe", "cus_secret")
+    assert await finder.find(BOB, [one, two]) == {}
+    assert await finder.find(BOB, []) == {}
 
 
 async def test_the_routes_are_described() -> None:

@@ -11,7 +11,8 @@ import pytest_asyncio
 from domain.orders import OrderDraft, Parking
 from domain.payments import ProviderEvent
 from domain.transitions import OrderState
-from storage.orders import PostgresOrderBook
+from storage import orders as storage_orders
+from storage.orders import EVENTS_KEPT_FOR, PostgresOrderBook
 from tests.actors.drafts import draft, transaction_of
 from tests.storage.keys import a_ring
 
@@ -100,6 +101,25 @@ async def test_webhooks_of_settled_and_unknown_orders_are_done_with_when_they_ar
     assert await _unhandled(pool) == 2
     await book.events_settled(LATER)
     assert await _unhandled(pool) == 0
+
+
+async def test_webhooks_that_were_handled_long_ago_are_forgotten_a_few_at_a_time(
+    pool: asyncpg.Pool, book: PostgresOrderBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_orders, "EVENTS_FORGOTTEN_AT_ONCE", 2)
+    order = draft()
+    await book.record([order])
+    for number in range(4):
+        await _told(book, order, f"evt_{number}")
+        if number:
+            await book.event_handled("stripe", f"evt_{number}")
+    after = datetime.now(UTC) + EVENTS_KEPT_FOR
+    for now, left in ((after - timedelta(hours=1), 4), (after + timedelta(hours=1), 2)):
+        await book.events_settled(now)
+        assert await pool.fetchval("SELECT count(*) FROM payment_events") == left
+    await book.events_settled(after + timedelta(hours=1))
+    # What is not handled yet is never forgotten.
+    assert await pool.fetchval("SELECT array_agg(event_id) FROM payment_events") == ["evt_0"]
 
 
 async def test_an_order_is_found_by_its_charge_and_by_its_id(book: PostgresOrderBook) -> None:

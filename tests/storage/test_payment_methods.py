@@ -13,7 +13,7 @@ import pytest_asyncio
 from domain.payments import SavedMethod
 from domain.ports import Unavailable
 from serve_apps.checkout_parts import new_id
-from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, KeptMethod, PaymentMethods
+from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, PaymentMethods, StoredMethod
 
 pytestmark = pytest.mark.asyncio
 ANN, BOB = uuid.uuid4(), uuid.uuid4()
@@ -40,7 +40,7 @@ async def book(pool: asyncpg.Pool) -> PaymentMethods:
 
 async def _add(
     book: PaymentMethods, token: str, user: uuid.UUID = ANN, *, default: bool = False
-) -> KeptMethod:
+) -> StoredMethod:
     kept = await book.add(user, "stripe", method(token), default=default)
     assert kept is not None
     return kept
