@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 from redis.asyncio import Redis
+from starlette.routing import Router
 
 from actors.caretaker import Caretaker
 from actors.directory import Directory
@@ -49,6 +50,8 @@ from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
 from serve_apps.stock_app import StockService, add_stock_routes
+from sim.provider import PAGES_URL
+from sim.provider_pages import buyer_pages
 from storage.availability import AvailabilityBoard, AvailabilityReader, StockNumbers
 from storage.availability_stream import ChangeStream
 from storage.carts import CartRepository
@@ -88,7 +91,7 @@ class Parts:
         self.metrics = RedisMetricsBoard(redis)
         self.identities = Identities(settings.signing_key())
         self._spacing_s = settings.batch_spacing_ms / 1_000
-        self.providers = PaymentProviders(settings, pool)
+        self.providers = PaymentProviders(settings, pool, self.orders.note_event)
         self.promotions = PostgresPromotions(pool)
         self.bus = RedisStreamsBus(redis)
 
@@ -358,6 +361,9 @@ def site_app(settings: Settings | None = None) -> HotApp:
             app.state.credit = CreditService(
                 credit_accounts(parts.pool), parts.identities, gift_card_key(own), utc_now
             )
+            if parts.providers.stripe is None:
+                pages = Router(routes=buyer_pages(parts.providers.simulated))
+                app.mount(PAGES_URL, pages)
             async with _live_feed(parts) as app.state.live, _reporting(parts, "site"):
                 yield
 

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
+import structlog
 
 from actors.failover import Failover
+from domain.payments import ProviderEvent
 from domain.ports import MethodVault, PaymentProvider, WebhookSource
 from domain.promises import Charge
-from gateways.braintree_gateway import BraintreeGateway
-from gateways.stripe_gateway import StripeGateway
 from serve_apps.credit_parts import ledger_over
 from serve_apps.settings import Settings
 from sim.provider import SimulatedProvider
 from sim.provider_faults import FaultPlan, FaultRates
 from storage.charges import ChargesOnRecord
 
+if TYPE_CHECKING:
+    # Imported where they are used: their clients are large, and most processes need none.
+    from gateways.braintree_gateway import BraintreeGateway
+    from gateways.stripe_gateway import StripeGateway
+
+_log = structlog.get_logger(__name__)
+
 
 class PaymentProviders:
     """Stripe if there is a key for it, else the simulated provider; a second one if configured."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        on_event: Callable[[str, ProviderEvent], Awaitable[object]],
+    ) -> None:
+        """`on_event` keeps what the simulated provider tells by itself: (its name, the event)."""
         spacing_s = settings.batch_spacing_ms / 1_000
         self._pool = pool
         self.ledger = ledger_over(pool, batch_spacing_s=spacing_s)
@@ -32,7 +47,10 @@ class PaymentProviders:
             latency_s=settings.provider_latency_ms / 1_000,
             batch_spacing_s=spacing_s,
             faults=_faults(settings),
+            on_event=self._keep,
         )
+        self._on_event = on_event
+        self._keeping: set[asyncio.Future[object]] = set()
         self.stripe = _stripe(settings)
         self.first: PaymentProvider = self.stripe or self.simulated
         self.second = _second(settings)
@@ -63,6 +81,17 @@ class PaymentProviders:
                 async for charge in ChargesOnRecord(self._pool, provider).charges():
                     yield charge
 
+    def _keep(self, event: ProviderEvent) -> None:
+        # Should it be lost: an order that waits is looked at every few seconds anyway.
+        kept = asyncio.ensure_future(self._on_event(self.simulated.name, event))
+        self._keeping.add(kept)
+        kept.add_done_callback(self._kept)
+
+    def _kept(self, kept: asyncio.Future[object]) -> None:
+        self._keeping.discard(kept)
+        if not kept.cancelled() and (error := kept.exception()) is not None:
+            _log.warning("provider_event_not_kept", reason=repr(error))
+
     async def close(self) -> None:
         """Give the connections back."""
         for provider in (self.stripe, self.second):
@@ -73,6 +102,8 @@ class PaymentProviders:
 def _stripe(settings: Settings) -> StripeGateway | None:
     if not settings.stripe_api_key:
         return None
+    from gateways.stripe_gateway import StripeGateway
+
     return StripeGateway(
         settings.stripe_api_key,
         settings.stripe_webhook_secret or None,
@@ -86,6 +117,8 @@ def _stripe(settings: Settings) -> StripeGateway | None:
 def _second(settings: Settings) -> BraintreeGateway | None:
     if not settings.second_provider_url:
         return None
+    from gateways.braintree_gateway import BraintreeGateway
+
     return BraintreeGateway(
         settings.second_provider_public_key,
         settings.second_provider_private_key,

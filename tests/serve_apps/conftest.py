@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -18,6 +19,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from actors.recovery import Recovery
 from actors.stock_client import LocalTransport
 from actors.stock_owner import OwnerConfig, StockOwner
 from domain.catalog import Product, Variant, Warehouse
@@ -26,6 +28,7 @@ from domain.owners import pool_names
 from serve_apps import checkout_metrics, composition
 from serve_apps.settings import Settings
 from serve_apps.site_app import OPEN_KEY
+from storage.audit import audit
 from storage.embedded import EmbeddedPostgres, EmbeddedRedis
 
 with warnings.catch_warnings():
@@ -137,6 +140,7 @@ class Shop:
     apps: Mapping[str, FastAPI]
     parts: composition.Parts
     owners: dict[str, asyncio.Task[None]]
+    transport: LocalTransport
     product_ids: dict[str, str] = field(default_factory=dict[str, str])
     """By handle."""
     variant_ids: dict[str, str] = field(default_factory=dict[str, str])
@@ -195,6 +199,25 @@ class Shop:
         assert row is not None
         carts = [key async for key in self.redis.scan_iter("cart:*")]
         return {**dict(row), "carts": len(carts)}
+
+    @property
+    def recovery(self) -> Recovery:
+        """What the caretaker of a shop on Ray would run every second or so."""
+        stock = self.parts.stock_client(self.transport)
+        return self.parts.checkout(stock).recovery(self.parts.journal)
+
+    async def broken_promises(self) -> dict[str, tuple[str, ...]]:
+        """What the audit finds, an hour later and without any grace."""
+        report = await audit(
+            self.pool,
+            self.parts.providers,
+            bus=None,
+            grace_s=0,
+            now=datetime.now(UTC) + timedelta(hours=1),
+        )
+        wrong = {v.promise.id: v.violations for v in report.verdicts if not v.ok}
+        wrong.pop("P9", None)  # no relay runs here
+        return wrong
 
     async def stop_owner(self, name: str) -> None:
         """End one owner's loop."""
@@ -302,7 +325,7 @@ async def open_shop(database_url: str, redis_url: str, **changes: Any) -> AsyncI
             httpx.AsyncClient(transport=ByPath(apps), base_url=ORIGIN)
         )
         await parts.redis.set(OPEN_KEY, "1")
-        shop = Shop(client=client, apps=apps, parts=parts, owners=running)
+        shop = Shop(client=client, apps=apps, parts=parts, owners=running, transport=transport)
         await shop.learn_ids()
         try:
             yield shop

@@ -66,7 +66,7 @@ async def test_a_line_that_no_warehouse_has_alone_is_split_and_stays_one_line(sh
     order = await shopper.order(order_id)
     assert [(item["sku"], item["quantity"]) for item in order["items"]] == [("LAPTOP", 600)]
     assert await shop.stock("LAPTOP") == (400, 600)
-    report = await audit(shop.pool, shop.parts.provider, bus=None, now=datetime.now(UTC))
+    report = await audit(shop.pool, shop.parts.providers, bus=None, now=datetime.now(UTC))
     assert [v.promise.id for v in report.verdicts if not v.ok] == []
 
 
