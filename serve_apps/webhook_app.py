@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from actors.coalescer import Overloaded
 from domain.orders import OpenOrder
 from domain.payments import ForgedEvent, ProviderEvent
 from domain.ports import OrderBook, Unavailable, WebhookSource
@@ -26,7 +25,6 @@ from serve_apps.prompt_settling import PromptSettling
 CHARGE_PREFIX = "charge_"
 """How our own ids of charges begin; what is not known and begins otherwise is not about us."""
 NAME_LENGTH_MAX = 255
-HEARD_AT_ONCE_MAX = 256
 _log = structlog.get_logger(__name__)
 
 
@@ -124,39 +122,6 @@ class WebhookService:
             _log.warning("webhook_handled_later", event_id=event.event_id, reason=str(error))
             return _answer(handled=False)
         return _answer(handled=True)
-
-
-class HeardEvents:
-    """Keeps what a provider in this process tells; recovery goes by it within its next pass.
-
-    `hear` is what such a provider calls. Events beyond the bound, or while Postgres is away, are
-    lost: recovery looks at every order that waits now and then, whether it was told or not.
-    """
-
-    def __init__(self, gateway: str, events: EventBook) -> None:
-        self._gateway = gateway
-        self._events = events
-        self._keeping: set[asyncio.Task[None]] = set()
-
-    def hear(self, event: ProviderEvent) -> None:
-        """Keep an event, in a task of its own."""
-        if len(self._keeping) >= HEARD_AT_ONCE_MAX:
-            _log.warning("event_not_kept", event_id=event.event_id, reason="too many at once")
-            return
-        task = asyncio.create_task(self._keep(event))
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
-
-    async def _keep(self, event: ProviderEvent) -> None:
-        try:
-            await self._events.note_event(self._gateway, event)
-        except (Unavailable, Overloaded) as error:
-            _log.warning("event_not_kept", event_id=event.event_id, reason=str(error))
-
-    async def drain(self) -> None:
-        """Until all that was heard is kept; each ends by itself."""
-        if self._keeping:
-            await asyncio.wait(self._keeping)
 
 
 def _answer(*, handled: bool, duplicate: bool = False) -> dict[str, bool]:

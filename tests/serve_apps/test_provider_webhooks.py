@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from actors.checkout import Waiting
 from domain.orders import OrderDraft
+from domain.payments import ProviderEvent
 from gateways.stripe_gateway import StripeGateway
 from gateways.stripe_webhooks import TOLERANCE_S
-from serve_apps.webhook_app import HeardEvents
 from sim.provider import SimulatedProvider
 from sim.provider_process import ProviderOptions, serving
 from sim.stripe_server import StripeServer
@@ -59,8 +59,8 @@ async def _waiting(counter: Counter, story: str) -> OrderDraft:
 
 
 async def test_what_the_provider_in_process_tells_settles_the_order(pool: asyncpg.Pool) -> None:
-    heard = HeardEvents("simulated", PostgresOrderBook(pool, a_ring()))
-    provider = SimulatedProvider(pool, on_event=heard.hear)
+    book, told = PostgresOrderBook(pool, a_ring()), list[ProviderEvent]()
+    provider = SimulatedProvider(pool, on_event=told.append)
     levers: dict[str, Any] = {
         "approve": provider.approve,
         "deny": provider.deny,
@@ -72,7 +72,8 @@ async def test_what_the_provider_in_process_tells_settles_the_order(pool: asyncp
         assert await counter.parts.recovery.settle_waiting() == 0
         for story, order in orders.items():
             await levers[STORIES[story][2]](transaction_of(order))
-        await heard.drain()
+        for event in (*told, *told):
+            await book.note_event("simulated", event)
         assert await counter.parts.recovery.settle_waiting() == len(STORIES)
         for story, order in orders.items():
             assert await counter.status(order) == STORIES[story][3], story

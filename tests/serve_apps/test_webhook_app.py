@@ -16,7 +16,7 @@ import pytest_asyncio
 from actors.checkout import Waiting
 from domain.payments import ProviderEvent
 from serve_apps.prompt_settling import PromptSettlingConfig
-from serve_apps.webhook_app import HEARD_AT_ONCE_MAX, NAME_LENGTH_MAX, HeardEvents
+from serve_apps.webhook_app import NAME_LENGTH_MAX
 from tests.actors.drafts import transaction_of
 from tests.actors.memory import Fault
 from tests.actors.shops import STALLED_AFTER_S, Hasty, an_order
@@ -313,30 +313,10 @@ async def test_beyond_the_bound_nothing_is_kept_and_a_hang_up_changes_nothing() 
         assert await counter.status(second) == "confirmed"
 
 
-async def test_what_a_provider_in_process_tells_is_settled_by_the_next_pass(
-    counter: Counter,
-) -> None:
-    order = await counter.waiting_order()
-    counter.provider.approve(transaction_of(order))
-    heard = HeardEvents("simulated", counter.orders)
-    for _ in range(2):
-        heard.hear(ProviderEvent("evt_1", "hint", transaction_of(order)))
-    await heard.drain()
-    assert await counter.parts.recovery.settle_waiting() == 1
-    assert await counter.status(order) == "confirmed"
-
-
-async def test_what_a_provider_in_process_tells_in_vain_is_found_all_the_same() -> None:
+async def test_what_was_never_told_is_found_all_the_same() -> None:
     async with memory_counter() as counter:
         order = await counter.waiting_order()
         counter.provider.approve(transaction_of(order))
-        counter.orders.faults.plan("note_event", Fault.BEFORE)
-        heard = HeardEvents("simulated", counter.orders)
-        for number in range(HEARD_AT_ONCE_MAX + 1):
-            heard.hear(ProviderEvent(f"evt_{number}", "hint", transaction_of(order)))
-        await heard.drain()
-        assert len(counter.orders.webhooks) == HEARD_AT_ONCE_MAX - 1
-        counter.orders.webhooks.clear()
         assert await counter.parts.recovery.settle_waiting() == 0
         counter.clock.advance(11)
         assert await counter.parts.recovery.settle_waiting() == 1
