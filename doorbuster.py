@@ -425,7 +425,11 @@ _GROUPS = {
     "promotion": ("serve_apps.pricing_commands", "promotion_app"),
     "rates": ("serve_apps.pricing_commands", "rates_app"),
     "provider": ("serve_apps.provider_commands", "provider"),
+    "storm": ("serve_apps.storm_commands", "storm_app"),
     "credit": ("serve_apps.credit_commands", "credit_app"),
+    "refund": ("serve_apps.refund_commands", "refund_command"),
+    "refunds": ("serve_apps.refund_commands", "refunds_app"),
+    "token": ("serve_apps.token_commands", "token_app"),
 }
 
 

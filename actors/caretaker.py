@@ -11,6 +11,7 @@ import structlog
 from actors.directory import Directory
 from actors.outbox_relay import BATCH_MAX, OutboxRelay
 from actors.recovery import Recovery
+from actors.refunds import Refunds
 from actors.stock_in import StockIn
 from domain.ports import Leases, MetricsBoard, Unavailable
 
@@ -24,6 +25,7 @@ class CaretakerConfig:
     relay_every_s: float = 0.1
     recover_every_s: float = 2.0
     wait_every_s: float = 1.0
+    refund_every_s: float = 1.0
     lease_s: float = 10.0
     """How long recovery's lease holds; renewed with each pass."""
     sweep_every_s: float = 0.5
@@ -48,6 +50,7 @@ class Caretaker:
         directory: Directory,
         stock_in: StockIn,
         metrics: MetricsBoard,
+        refunds: Refunds | None = None,
         config: CaretakerConfig | None = None,
     ) -> None:
         self._config = config or CaretakerConfig()
@@ -58,6 +61,7 @@ class Caretaker:
         self._directory = directory
         self._stock_in = stock_in
         self._metrics = metrics
+        self._refunds = refunds
 
     async def run(self) -> None:
         """All loops, until cancelled."""
@@ -66,6 +70,7 @@ class Caretaker:
             group.create_task(self._every("relay", config.relay_every_s, self._drain_outbox))
             group.create_task(self._every("recover", config.recover_every_s, self._recover))
             group.create_task(self._every("waiting", config.wait_every_s, self._look_after))
+            group.create_task(self._every("refund", config.refund_every_s, self._refund))
             group.create_task(self._every("sweep", config.sweep_every_s, self._sweep))
             group.create_task(self._every("watch", config.watch_every_s, self._directory.watch))
             group.create_task(self._every("place", config.place_every_s, self._directory.place))
@@ -85,6 +90,10 @@ class Caretaker:
     async def _look_after(self) -> None:
         if await self._leads():
             await self._recovery.settle_waiting()
+
+    async def _refund(self) -> None:
+        if self._refunds is not None and await self._leads():
+            await self._refunds.finish_open()
 
     async def _leads(self) -> bool:
         """Of two caretakers, which a partition may leave, one does recovery's work.
@@ -111,6 +120,9 @@ class Caretaker:
             "purchase_orders_total": self._stock_in.ordered_total,
             "waiting_pairs": self._directory.waiting,
         }
+        if self._refunds is not None:
+            figures["refund_parts_done_total"] = self._refunds.parts_done_total
+            figures["refund_parts_refused_total"] = self._refunds.parts_refused_total
         await self._metrics.publish("caretaker", "caretaker", figures)
 
     async def _every(self, name: str, seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -115,6 +115,7 @@ class Checkout:
         redeeming = self._redeem(draft)
         try:
             held, short = await self._holder.hold_all(draft.order_id, draft.user_id, demands)
+            await self._settlement.reach("held")
         except BaseException:
             recording.cancel()
             if redeeming is not None:
@@ -152,6 +153,7 @@ class Checkout:
     ) -> CheckoutResult:
         if answer.status in RETRYABLE:
             await self._orders.withdraw([draft.order_id])
+            await self._settlement.reach("withdrawn")
             self._give_back_later(held)
             detail = "the stock of this product is asked for too often right now"
             return TryAgain(detail, busy_for_ms(answer))
@@ -196,6 +198,11 @@ class Checkout:
         if outcome.status == "failed" or not all_captured(draft.parts, states):
             code = outcome_of(draft.parts, states).decline_code
             return await self._unwind(draft, held, declined(code), await self._undo(draft, states))
+        return await self._confirm_or_refund(draft, held, states)
+
+    async def _confirm_or_refund(
+        self, draft: OrderDraft, held: list[Release], states: States
+    ) -> CheckoutResult:
         status = await self._settlement.confirm(draft)
         await self._settlement.reach("confirmed")
         if status == "confirmed":
@@ -221,13 +228,25 @@ class Checkout:
         states: States | None,
     ) -> CheckoutResult:
         now, until = await self._settlement.park(draft.order_id, status, draft.parts, held, states)
-        await self._settlement.reach("parked")
         if until is not None and now == status:
+            await self._settlement.reach("parked")
             asked = [state.next_action for state in (states or {}).values()]
             return Waiting(status, until, tuple(action for action in asked if action is not None))
         if now == OrderState.CONFIRMED:
             return Confirmed()
-        left = await self._charges.undo(draft.parts) if states else {}
+        return await self._instead_of_waiting(draft, held, states or {})
+
+    async def _instead_of_waiting(
+        self, draft: OrderDraft, held: list[Release], states: States
+    ) -> CheckoutResult:
+        """Its stock cannot be kept, or somebody has settled it meanwhile: perhaps as paid."""
+        left: Mapping[str, str] = {}
+        if states:
+            voided = await self._charges.void(draft.parts)
+            if all_captured(draft.parts, voided):
+                return await self._confirm_or_refund(draft, held, voided)
+            left = await self._charges.give_back(draft.parts, voided)
+            await self._settlement.reach("undone")
         return await self._unwind(draft, held, HOLD_EXPIRED, left)
 
     async def _unwind(

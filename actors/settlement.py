@@ -26,7 +26,8 @@ from domain.transitions import OrderState
 _log = structlog.get_logger(__name__)
 
 Pause = Callable[[str], Awaitable[None]]
-"""Where a test may hold a process: called with the name of the step that was just made."""
+"""Where a test may hold a process: called with the name of the step that was just made, one of
+`domain.checkout_steps.PAUSE_POINTS`."""
 
 _TO_SETTLE = (OrderState.PENDING, OrderState.ACCEPTED, OrderState.AWAITING_PAYMENT)
 
@@ -180,9 +181,7 @@ class Settlement:
             return "confirmed"
         if status != "not_held":  # somebody else has settled it
             return "failed" if status == OrderState.FAILED else "confirmed"
-        return await self._fail(
-            order, HOLD_EXPIRED, await self._charges.give_back(order.parts, taken)
-        )
+        return await self._fail(order, HOLD_EXPIRED, await self._give_back(order, taken))
 
     async def _give_up(self, order: OpenOrder, outcome: Outcome) -> Settled:
         # From here on nothing more can be charged. It may have been since we looked, though.
@@ -190,8 +189,14 @@ class Settlement:
         await self.reach("settle.voided")
         if order.parts and all_captured(order.parts, states):
             return await self._confirm_or_refund(order, states)
-        left = await self._charges.give_back(order.parts, states)
+        left = await self._give_back(order, states)
         return await self._fail(order, self._why(order, outcome), left)
+
+    async def _give_back(self, order: OpenOrder, states: States) -> Mapping[str, str]:
+        left = await self._charges.give_back(order.parts, states)
+        if any(state.status == "captured" for state in states.values()):
+            await self.reach("settle.refunded")
+        return left
 
     def _why(self, order: OpenOrder, outcome: Outcome) -> Mapping[str, Any]:
         if outcome.status == "waiting":
@@ -208,6 +213,7 @@ class Settlement:
         )
         if status == "not_held":
             return await self._give_up(order, Outcome("failed", outcome.states, order.parts))
+        await self.reach("settle.parked")
         return "waiting" if status == OrderState.AWAITING_PAYMENT else "confirmed"
 
     async def _fail(
@@ -220,6 +226,7 @@ class Settlement:
         held = await self._holds_of(order.order_id)
         if held:
             await self._stock.release(held)
+            await self.reach("settle.released")
         _log.info("order_settled", order_id=str(order.order_id), result=failure["kind"])
         return "failed"
 

@@ -25,6 +25,7 @@ from domain.payments import (
 )
 from domain.placement import Wish
 from domain.redemptions import Redemption, RedemptionOutcome
+from domain.refunds import Refund, RefundDraft, RefundRecord, RefundRefusal
 from domain.stock import Closed, Known, Movement, Pair
 from domain.tax import TaxAnswer, TaxQuestion
 from domain.turns import CustomerOfVariant, Instruction, Turn
@@ -284,6 +285,34 @@ class OrderBook(Protocol):
 
     async def events_settled(self, received_before: datetime) -> None:
         """Webhooks of orders that do not wait any more are done with."""
+        ...
+
+
+class RefundBook(Protocol):
+    """Refunds that were asked for. Raises Unavailable when it cannot be reached."""
+
+    async def create(self, draft: RefundDraft) -> RefundRecord | RefundRefusal | None:
+        """Write down a refund that is allowed, once per idempotency key; None without the order.
+
+        From then on its amount counts as given back, so no two come to more than was captured.
+        """
+        ...
+
+    async def due(self, looked_at_before: datetime, limit: int) -> list[Refund]:
+        """Refunds with parts that are neither done nor refused, the longest unseen first.
+
+        They count as looked at now.
+        """
+        ...
+
+    async def settle(
+        self,
+        refund: Refund,
+        done: Collection[UUID],
+        refused: Mapping[UUID, str],
+        event: OutboxEvent,
+    ) -> None:
+        """Note what became of parts, by payment; with the last one, the event is written."""
         ...
 
 

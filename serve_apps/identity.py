@@ -1,8 +1,11 @@
-"""Who is asking: bearer tokens that name a customer and carry their own proof."""
+"""Who is asking: bearer tokens that name a customer or an operator and carry their own proof."""
 
 from __future__ import annotations
 
 import hmac
+import re
+import time
+from collections.abc import Callable
 from uuid import UUID
 
 from starlette.requests import Request
@@ -11,15 +14,26 @@ from domain import ids
 from serve_apps.http import Problem
 
 PREFIX = "user"
+OPERATOR_PREFIX = "operator_"
+OPERATOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._@-]{0,63}")
+OPERATOR_DAYS_MAX = 366
+_SECONDS_A_DAY = 86_400
+_EXPIRY = re.compile(r"[0-9]{1,12}")
+_CUSTOMERS_HELP = "send the one that came with the first cart as Authorization: Bearer …"
+_OPERATORS_HELP = "send one from `doorbuster token operator NAME` as Authorization: Bearer …"
 _SIGNATURE_HEX = 32
 _KNOWN_MAX = 100_000
 
 
 class Identities:
-    """Issues and checks tokens: `user_<id>.<HMAC-SHA256 of it, 128 bits in hex>`."""
+    """Issues and checks tokens: `user_<id>.<HMAC-SHA256 of it, 128 bits in hex>`.
 
-    def __init__(self, key: bytes) -> None:
+    An operator's ends: `operator_<name>.<expiry, Unix seconds>.<HMAC of what stands before>`.
+    """
+
+    def __init__(self, key: bytes, *, now: Callable[[], float] = time.time) -> None:
         self._key = key
+        self._now = now
         self._known: dict[str, UUID] = {}
 
     def issue(self, user_id: UUID) -> str:
@@ -32,24 +46,23 @@ class Identities:
 
         Raises the Problem `unauthorized` for anything but a valid token.
         """
-        header = request.headers.get("authorization")
-        if header is None:
+        token = _bearer(request, _CUSTOMERS_HELP)
+        if token is None:
             return None
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
-            raise _unauthorized("this is not a bearer token")
-        token = token.strip()
+        return self._customer_of(token, _CUSTOMERS_HELP)
+
+    def _customer_of(self, token: str, what_helps: str) -> UUID:
         known = self._known.get(token)
         if known is not None:
             return known
         name, _, signature = token.partition(".")
         genuine = hmac.compare_digest(self._sign(name).encode(), signature.encode())
         if not genuine:
-            raise _unauthorized("this token is not valid")
+            raise _unauthorized("this token is not valid", what_helps)
         try:
             user_id = ids.decode(PREFIX, name)
         except ValueError:
-            raise _unauthorized("this token is not valid") from None
+            raise _unauthorized("this token is not valid", what_helps) from None
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[token] = user_id
@@ -62,11 +75,57 @@ class Identities:
             raise _unauthorized("this needs a token")
         return user_id
 
+    def issue_operator(self, name: str, *, days: float = 30) -> str:
+        """A token for this operator, good for `days` days.
+
+        Raises ValueError for a name or a time that a token cannot have.
+        """
+        if not OPERATOR_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name[:80]!r} cannot name an operator; begin with a letter, then up to 63"
+                " letters, digits or . _ @ -"
+            )
+        if not 0 < days <= OPERATOR_DAYS_MAX:
+            raise ValueError(f"a token cannot hold {days:g} days; choose up to {OPERATOR_DAYS_MAX}")
+        claim = f"{OPERATOR_PREFIX}{name}.{int(self._now() + days * _SECONDS_A_DAY)}"
+        return f"{claim}.{self._sign(claim)}"
+
+    def operator(self, request: Request) -> str:
+        """The name of the operator that the request's token names.
+
+        Raises the Problem `forbidden` for a customer's token, `unauthorized` for none, for one
+        that has ended and for anything else.
+        """
+        token = _bearer(request, _OPERATORS_HELP)
+        if token is None:
+            raise _unauthorized("this needs an operator's token", _OPERATORS_HELP)
+        if not token.startswith(OPERATOR_PREFIX):
+            self._customer_of(token, _OPERATORS_HELP)
+            raise Problem("forbidden", f"this token is a customer's; {_OPERATORS_HELP}")
+        claim, _, signature = token.rpartition(".")
+        name, _, expiry = claim.removeprefix(OPERATOR_PREFIX).rpartition(".")
+        genuine = hmac.compare_digest(self._sign(claim).encode(), signature.encode())
+        if not genuine or not OPERATOR_NAME.fullmatch(name) or not _EXPIRY.fullmatch(expiry):
+            raise _unauthorized("this token is not valid", _OPERATORS_HELP)
+        if int(expiry) <= self._now():
+            raise _unauthorized("this token has ended", _OPERATORS_HELP)
+        return name
+
     def _sign(self, name: str) -> str:
         return hmac.digest(self._key, name.encode(), "sha256").hex()[:_SIGNATURE_HEX]
 
 
-def _unauthorized(detail: str) -> Problem:
+def _bearer(request: Request, what_helps: str) -> str | None:
+    """The request's token, not yet checked; None without one."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _unauthorized("this is not a bearer token", what_helps)
+    return token.strip()
+
+
+def _unauthorized(detail: str, what_helps: str = _CUSTOMERS_HELP) -> Problem:
     headers = {"WWW-Authenticate": 'Bearer realm="doorbuster"'}
-    whole = f"{detail}; send the one that came with the first cart as Authorization: Bearer …"
-    return Problem("unauthorized", whole, headers=headers)
+    return Problem("unauthorized", f"{detail}; {what_helps}", headers=headers)

@@ -2,8 +2,8 @@
 
 Only with `DOORBUSTER_PAUSE_DIR`. A file there that is named like a step (`captured`) stops the
 next process that reaches the step: it takes the file away, so that only one stops, writes
-`captured.at` with its process id, and goes on when that file is gone. The steps are those that
-`actors.checkout` and `actors.settlement` reach.
+`captured.at` with its process id, and goes on when that file is gone. The steps are
+those of `domain.checkout_steps.PAUSE_POINTS`.
 """
 
 from __future__ import annotations

@@ -410,7 +410,25 @@ SELECT violation, count(*) OVER () AS total FROM (
                   p.payment_id, p.refunded_minor, coalesce(sum(r.amount_minor), 0))
       FROM payments p LEFT JOIN refund_parts r USING (payment_id) JOIN orders o USING (order_id)
      WHERE o.status = ANY ($2::order_status[])
-     GROUP BY p.payment_id HAVING p.refunded_minor <> coalesce(sum(r.amount_minor), 0)) found
+     GROUP BY p.payment_id HAVING p.refunded_minor <> coalesce(sum(r.amount_minor), 0)
+    UNION ALL
+    SELECT format('refund %s is of %s minor units, its lines and shipping come to %s',
+                  r.refund_id, r.amount_minor, r.shipping_minor + sum(l.amount_minor))
+      FROM refunds r JOIN refund_lines l USING (refund_id)
+     GROUP BY r.refund_id HAVING r.amount_minor < r.shipping_minor + sum(l.amount_minor)
+    UNION ALL
+    SELECT format('line %s of order %s is of %s units, %s of them are refunded',
+                  l.line, r.order_id, i.quantity, sum(l.quantity))
+      FROM refund_lines l JOIN refunds r USING (refund_id)
+      LEFT JOIN order_items i ON i.order_id = r.order_id AND i.line = l.line
+     GROUP BY r.order_id, l.line, i.quantity HAVING sum(l.quantity) > coalesce(i.quantity, 0)
+    UNION ALL
+    SELECT format('refund %s is done at %s, but %s of its parts are not',
+                  r.refund_id, coalesce(r.done_at::text, 'no time'),
+                  count(*) FILTER (WHERE p.done_at IS NULL))
+      FROM refunds r JOIN refund_parts p USING (refund_id)
+     GROUP BY r.refund_id
+    HAVING (r.done_at IS NOT NULL) <> (count(*) FILTER (WHERE p.done_at IS NULL) = 0)) found
  ORDER BY violation LIMIT $1
 
 -- name: p7_payment
@@ -426,7 +444,11 @@ SELECT format('payment %s of order %s is %s (%s %s minor units), the provider sa
    AND (p.status::text || '/' || coalesce(c.status, 'none') <> ALL ($3::text[])
         AND NOT (p.status::text || '/' || coalesce(c.status, 'none') = ANY ($4::text[])
                  AND (p.updated_at >= $5 OR o.status = 'pending' AND o.created_at >= $6
-                      OR o.waits_until IS NOT NULL))
+                      OR o.waits_until IS NOT NULL
+                      -- Given back, and not noted yet.
+                      OR EXISTS (SELECT FROM refund_parts r
+                                  WHERE r.payment_id = p.payment_id
+                                    AND r.done_at IS NULL AND r.refused_at IS NULL)))
         OR c.status IN ('authorized', 'captured', 'refunded')
         AND (c.amount_minor <> p.amount_minor OR c.currency <> p.currency::text))
  ORDER BY violation LIMIT $1

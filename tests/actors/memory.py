@@ -28,7 +28,7 @@ from domain.payments import (
     ProviderEvent,
     RefundRequest,
 )
-from domain.ports import Unavailable
+from domain.ports import RefundRefused, Unavailable
 from domain.transitions import OPEN_ORDERS
 from tests.actors.faults import Fault, Faults
 from tests.actors.memory_journal import MemoryJournal, Reservation, Row
@@ -336,6 +336,7 @@ class MemoryProvider:
 
     def __init__(self) -> None:
         self.books: dict[str, ChargeState] = {}
+        self.refunds: dict[str, tuple[str, int]] = {}
         self.faults = Faults()
         self.calls: list[str] = []
 
@@ -359,8 +360,7 @@ class MemoryProvider:
         return self._do("void", lambda: self._void(charge))
 
     async def refund(self, charge: ChargeRequest, refund: RefundRequest) -> ChargeState:
-        assert refund.amount_minor == charge.amount_minor, "this twin knows full refunds only"
-        return self._do("refund", lambda: self._move(charge, "captured", "refunded"))
+        return self._do("refund", lambda: self._give_back(charge, refund))
 
     async def lookup(self, charge: ChargeRequest) -> ChargeState | None:
         return self._do("lookup", lambda: self.books.get(charge.transaction_id))
@@ -374,6 +374,23 @@ class MemoryProvider:
     def _do(self, method: str, work: Callable[[], T]) -> T:
         self.calls.append(method)
         return self.faults.do(method, work)
+
+    def _give_back(self, charge: ChargeRequest, refund: RefundRequest) -> ChargeState:
+        state = self.books.get(charge.transaction_id)
+        wanted = (charge.transaction_id, refund.amount_minor)
+        if state is not None and self.refunds.get(refund.refund_id) == wanted:
+            return state
+        if state is None or state.status != "captured" or refund.refund_id in self.refunds:
+            raise RefundRefused(f"{refund.refund_id}: nothing was taken that it could give back")
+        left = state.amount_minor - state.refunded_minor
+        if not 0 < refund.amount_minor <= left:
+            raise RefundRefused(f"{refund.refund_id}: {left} are left to give back")
+        self.refunds[refund.refund_id] = wanted
+        given_back = state.refunded_minor + refund.amount_minor
+        status = "refunded" if given_back == state.amount_minor else "captured"
+        state = replace(state, status=status, refunded_minor=given_back)
+        self.books[charge.transaction_id] = state
+        return state
 
     def _void(self, charge: ChargeRequest) -> ChargeState:
         self._move(charge, "requires_action", "voided")

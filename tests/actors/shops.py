@@ -14,8 +14,9 @@ from actors.order_steps import OrderSteps, StepConfig
 from actors.outbox_relay import OutboxRelay
 from actors.recovery import Recovery, RecoveryConfig
 from actors.routing import Routing
-from actors.settlement import Settlement
+from actors.settlement import Pause, Settlement
 from actors.stock_client import LocalTransport, StockClient, StockClientConfig
+from domain.fraud import Scoring
 from domain.orders import OrderDraft
 from domain.warehouse_choice import Haul, Source
 from tests.actors.drafts import draft, line
@@ -52,6 +53,8 @@ class Shop:
         bus: MemoryBus,
         monotonic: Any = None,
         config: StepConfig | None = None,
+        pause: Pause | None = None,
+        scoring: Scoring | None = None,
     ) -> None:
         elapsed = monotonic or clock.unix
         self.stock = StockClient(
@@ -66,6 +69,7 @@ class Shop:
             stock=self.stock,
             new_id=uuid.uuid4,
             now=clock.utc,
+            pause=pause,
         )
         self.checkout = Checkout(
             stock=self.stock,
@@ -75,6 +79,7 @@ class Shop:
             settlement=self.settlement,
             new_id=uuid.uuid4,
             monotonic=elapsed,
+            scoring=scoring,
         )
         self.recovery = Recovery(
             orders=orders,

@@ -23,13 +23,14 @@ AT_ONCE = CaretakerConfig(
     reorder_every_s=0,
     report_every_s=0,
     wait_every_s=0,
+    refund_every_s=0,
     pause_after_failure_s=0,
 )
 
 
 async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
     shop, metrics, looks = MemoryShop(), MemoryMetrics(), 0
-    watched = asyncio.Event()
+    watched, finished = asyncio.Event(), asyncio.Event()
 
     class Looks(MemoryHost):
         async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
@@ -42,6 +43,16 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
             watched.set()
             return await super().ping(owners, timeout_s)
 
+    class Finishes:
+        parts_done_total = parts_refused_total = 0
+
+        async def finish_open(self) -> int:
+            self.parts_done_total += 1
+            if self.parts_done_total == 1:
+                raise Unavailable("a provider is away")
+            finished.set()
+            return 0
+
     async with shop.open() as parts:
         await parts.checkout.run(*an_order([(1, [shop.pair(5)])]))
         caretaker = Caretaker(
@@ -52,10 +63,12 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
             directory=a_directory(Looks(shop.journal), parts.stock),
             stock_in=StockIn(NothingAsked(), parts.stock),
             metrics=metrics,
+            refunds=Finishes(),  # type: ignore[arg-type]
             config=AT_ONCE,
         )
         running = asyncio.create_task(caretaker.run())
         await watched.wait()
+        await finished.wait()
         while metrics.shown.get(("caretaker", "caretaker"), {}).get("published_total") != 1:
             metrics.changed.clear()
             await metrics.changed.wait()

@@ -1,103 +1,34 @@
 """A replica dies before or after each of its calls; recovery and the audit see to the rest.
 
-On Postgres: orders, stock and the provider's books are the real ones. A process that dies makes
-no further call, whatever its tasks would still do.
+Every call is a place to die at here; `test_pause_points` has more ways to pay.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from actors.checkout import CheckoutResult, Confirmed, Refused
-from actors.stock_client import LocalTransport
 from domain.orders import OrderDraft
 from domain.payments import ChargeRequest, ChargeState
 from sim.provider import SimulatedProvider
-from storage.audit import audit
 from storage.orders import PostgresOrderBook
-from storage.stock_journal import PostgresStockJournal
 from tests.actors.drafts import draft, line
-from tests.actors.memory import Clock, MemoryBus
-from tests.actors.owners import an_owner, running
+from tests.actors.mortal import Died, House, Mortal, open_house
 from tests.actors.postgres import add_pair, stock_of
 from tests.actors.shops import Shop, an_order
-from tests.storage.books import Bus
 from tests.storage.keys import a_ring
 
 pytestmark = pytest.mark.asyncio
 
 
-class Died(Exception):  # noqa: N818 - what happened, not what is wrong
-    """The process is gone."""
-
-
-class Mortal:
-    """Counts the calls of one process through its ports, and ends it at one of them."""
-
-    def __init__(self, at: int | None = None, *, after: bool = False) -> None:
-        self._at = at
-        self._after = after
-        self.dead = False
-        self.steps: list[str] = []
-        self._under_way = 0
-        self._idle = asyncio.Event()
-
-    def watch(self, part: Any) -> Any:
-        """`part`, through which the process dies."""
-        return _Watched(part, self)
-
-    async def step(self, name: str, call: Callable[[], Any]) -> Any:
-        """One call of a port."""
-        if self.dead:
-            raise Died(name)
-        dies = len(self.steps) == self._at
-        self.steps.append(name)
-        if dies and not self._after:
-            self.dead = True
-            raise Died(name)
-        self._under_way += 1
-        self._idle.clear()
-        try:
-            answer = await call()
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
-        if dies:
-            self.dead = True
-            raise Died(name)
-        return answer
-
-    async def come_to_rest(self) -> None:
-        """Until what was on its way when the process died has arrived."""
-        if self._under_way:
-            await self._idle.wait()
-
-
-class _Watched:
-    def __init__(self, part: Any, mortal: Mortal) -> None:
-        self._part = part
-        self._mortal = mortal
-
-    def __getattr__(self, name: str) -> Any:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            method = getattr(self._part, name)
-            return await self._mortal.step(name, lambda: method(*args, **kwargs))
-
-        return call
-
-
-class SlowProvider(SimulatedProvider):
+class _SlowProvider(SimulatedProvider):
     """Holds run out while it authorizes."""
 
     def __init__(self, pool: asyncpg.Pool, expire: Callable[[], Any]) -> None:
@@ -108,53 +39,6 @@ class SlowProvider(SimulatedProvider):
         state = await super().authorize(charge)
         await self._expire()
         return state
-
-
-@dataclass
-class House:
-    """What survives a replica: database, owner, provider, bus."""
-
-    pool: asyncpg.Pool
-    clock: Clock
-    owner: Any
-    bus: MemoryBus
-
-    def replica(self, mortal: Mortal, *, slow: bool = False) -> Shop:
-        """A process of the shop."""
-        provider: Any = SimulatedProvider(self.pool)
-        if slow:
-            provider = SlowProvider(self.pool, self._let_expire)
-        return Shop(
-            clock=self.clock,
-            transport=mortal.watch(LocalTransport({"pool-0": self.owner})),
-            orders=mortal.watch(PostgresOrderBook(self.pool, a_ring())),
-            provider=mortal.watch(provider),
-            sweep=PostgresStockJournal(self.pool),
-            bus=self.bus,
-        )
-
-    async def _let_expire(self) -> None:
-        self.clock.advance(3_601)
-        await self.owner.call([])
-
-    async def audited(self) -> dict[str, tuple[str, ...]]:
-        """Broken promises, an hour later and without any grace."""
-        report = await audit(
-            self.pool,
-            SimulatedProvider(self.pool),
-            bus=Bus([event.subject for event in self.bus.events]),
-            grace_s=0,
-            now=datetime.now(UTC) + timedelta(hours=1),
-        )
-        return {v.promise.id: v.violations for v in report.verdicts if not v.ok}
-
-
-@contextlib.asynccontextmanager
-async def _open(pool: asyncpg.Pool) -> AsyncIterator[House]:
-    clock = Clock(time.time())
-    owner = an_owner(PostgresStockJournal(pool), clock=clock)
-    async with running(owner):
-        yield House(pool, clock, owner, MemoryBus())
 
 
 @dataclass(frozen=True)
@@ -210,6 +94,11 @@ SCENES = {
 }
 
 
+def _replica(house: House, scene: Scene, mortal: Mortal) -> Shop:
+    provider = _SlowProvider(house.pool, house.let_expire) if scene.slow else None
+    return house.replica(mortal, provider=provider)
+
+
 async def _order(house: House, scene: Scene) -> tuple[OrderDraft, Any, list[bytes]]:
     variants = [uuid.uuid4(), uuid.uuid4()]
     near = await add_pair(house.pool, 1, variant_id=variants[0])
@@ -242,9 +131,9 @@ async def _recover(house: House) -> None:
 @pytest.mark.parametrize("name", list(SCENES))
 async def test_a_replica_that_lives_leaves_clean_books(pool: asyncpg.Pool, name: str) -> None:
     scene, mortal = SCENES[name], Mortal()
-    async with _open(pool) as house:
+    async with open_house(pool) as house:
         order, demands, pairs = await _order(house, scene)
-        result = await house.replica(mortal, slow=scene.slow).checkout.run(order, demands)
+        result = await _replica(house, scene, mortal).checkout.run(order, demands)
         # Holding and recording are under way at once, as are failing and giving back.
         assert sorted(mortal.steps) == sorted(scene.steps)
         assert isinstance(result, scene.result)
@@ -273,11 +162,11 @@ async def test_a_replica_that_dies_leaves_nothing_for_good(
     pool: asyncpg.Pool, name: str, step: int, after: bool
 ) -> None:
     scene, mortal = SCENES[name], Mortal(step, after=after)
-    async with _open(pool) as house:
+    async with open_house(pool) as house:
         order, demands, pairs = await _order(house, scene)
         with contextlib.suppress(Died):
             # A reservation that is given back after the answer may be where it dies.
-            await house.replica(mortal, slow=scene.slow).checkout.run(order, demands)
+            await _replica(house, scene, mortal).checkout.run(order, demands)
         assert mortal.dead
         await mortal.come_to_rest()
         await _recover(house)
@@ -304,7 +193,7 @@ async def test_a_recovery_that_dies_is_followed_by_another(
     pool: asyncpg.Pool, charged: str, step: int
 ) -> None:
     at = {"nothing": 3, "authorized": 4, "captured": 5}[charged]
-    async with _open(pool) as house:
+    async with open_house(pool) as house:
         order, demands, _ = await _order(house, SCENES["bought"])
         with contextlib.suppress(Died):
             await house.replica(Mortal(at)).checkout.run(order, demands)

@@ -102,3 +102,96 @@ def test_no_more_tokens_are_remembered_than_the_bound(monkeypatch: pytest.Monkey
         token = own.issue(UUID(int=number))
         assert own.customer(request(f"Bearer {token}")) == UUID(int=number)
         assert len(own._known) <= 3
+
+
+# -- operators -----------------------------------------------------------------------------------
+
+
+NOON = 1_800_000_000.0
+
+
+def operator_refused(identities: Identities, authorization: str | None, kind: str) -> Problem:
+    with pytest.raises(Problem) as caught:
+        identities.operator(request(authorization))
+    assert caught.value.kind == kind
+    assert "doorbuster token operator" in caught.value.detail
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["ann", "Ann.Lee@shop-7", "a" * 64, "a.1"])
+def test_an_operators_token_names_the_operator(name: str) -> None:
+    token = HERE.issue_operator(name)
+    assert token.startswith(f"operator_{name}.")
+    assert Identities(b"key").operator(request(f"bearer {token}")) == name
+
+
+def test_an_operators_token_ends() -> None:
+    token = Identities(b"key", now=lambda: NOON).issue_operator("ann", days=2)
+    end = NOON + 2 * 86_400
+    assert Identities(b"key", now=lambda: end - 1).operator(request(f"Bearer {token}")) == "ann"
+    problem = operator_refused(
+        Identities(b"key", now=lambda: end), f"Bearer {token}", "unauthorized"
+    )
+    assert "has ended" in problem.detail
+
+
+def test_a_customer_is_no_operator() -> None:
+    problem = operator_refused(HERE, f"Bearer {HERE.issue(USER)}", "forbidden")
+    assert problem.status == 403
+
+
+def test_an_operator_is_no_customer() -> None:
+    refused(HERE, f"Bearer {HERE.issue_operator('ann')}")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "Basic b3BlcmF0b3I6eA==",
+        "Bearer ",
+        "Bearer operator_ann",
+        "Bearer operator_ann.99999999999",
+        "Bearer operator_ann.99999999999.",
+        f"Bearer {Identities(b'other').issue_operator('ann')}",
+        f"Bearer {Identities(b'other').issue(USER)}",
+    ],
+)
+def test_without_an_operators_token_nobody_is_one(authorization: str | None) -> None:
+    problem = operator_refused(HERE, authorization, "unauthorized")
+    assert problem.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_an_operators_signature_holds_for_its_name_and_its_end_only() -> None:
+    name, end, signature = HERE.issue_operator("ann").split(".")
+    operator_refused(HERE, f"Bearer operator_bob.{end}.{signature}", "unauthorized")
+    operator_refused(HERE, f"Bearer {name}.{int(end) + 1}.{signature}", "unauthorized")
+    operator_refused(HERE, f"Bearer {name}.{end}.{signature[:-1]}", "unauthorized")
+
+
+@given(position=st.integers(0, 80), put=st.characters(codec="ascii", categories=("L", "N")))
+def test_an_operators_token_with_one_other_character_is_refused(position: int, put: str) -> None:
+    token = HERE.issue_operator("ann")
+    position %= len(token)
+    altered = token[:position] + put + token[position + 1 :]
+    if altered != token:
+        operator_refused(HERE, f"Bearer {altered}", "unauthorized")
+
+
+@pytest.mark.parametrize("claim", ["operator_.99999999999", "operator_ann.soon", "operator_ann.²"])
+def test_a_signed_claim_that_makes_no_sense_is_refused(claim: str) -> None:
+    header = f"Bearer {claim}.{HERE._sign(claim)}".encode()
+    with pytest.raises(Problem):
+        HERE.operator(request(header))
+
+
+@pytest.mark.parametrize("name", ["", "7up", "a b", "a/b", "ä", "a" * 65, "a\n"])
+def test_a_name_that_a_token_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name an operator"):
+        HERE.issue_operator(name)
+
+
+@pytest.mark.parametrize("days", [0, -1, 367, float("nan"), float("inf")])
+def test_a_time_that_a_token_cannot_have_is_refused(days: float) -> None:
+    with pytest.raises(ValueError, match="cannot hold"):
+        HERE.issue_operator("ann", days=days)

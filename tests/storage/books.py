@@ -211,6 +211,7 @@ class SimulatedBooks:
                 amount_minor=row["amount_minor"],
                 currency=row["currency"],
                 status=row["status"],
+                refunded_minor=row["refunded_minor"],
             )
 
 
@@ -401,12 +402,14 @@ async def write_charge(
 ) -> None:
     """Write a charge into the provider's books."""
     await connection.execute(
-        "INSERT INTO simulated_provider.charges (transaction_id, amount_minor, currency, status)"
-        " VALUES ($1, $2, $3, $4)",
+        "INSERT INTO simulated_provider.charges"
+        " (transaction_id, amount_minor, currency, status, refunded_minor)"
+        " VALUES ($1, $2, $3, $4, $5)",
         transaction_id,
         amount_minor,
         CURRENCY,
         status,
+        amount_minor if status == "refunded" else 0,
     )
 
 

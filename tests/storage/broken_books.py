@@ -332,7 +332,7 @@ for broken_charge in (
     _charge_becomes("unwound", status="captured"),
     _charge_becomes("declined", status="authorized"),
     _charge_becomes("cancelled", status="captured"),
-    _charge_becomes("cancelled", amount_minor=5),
+    _charge_becomes("cancelled", refunded_minor=5, amount_minor=5),
 ):
     breaks("P7")(broken_charge)
 

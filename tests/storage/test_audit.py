@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from domain.promises import PROMISES, VIOLATIONS_SHOWN_MAX, AuditReport
-from tests.storage import broken_ledgers  # its cases join the others in CASES
+from tests.storage import broken_ledgers, broken_refunds  # their cases join the others in CASES
 from tests.storage.books import NOW, ORDER, Bus, Held, Order, uid, write_books, write_order
 from tests.storage.broken_books import (
     CASES,
@@ -19,7 +19,8 @@ from tests.storage.broken_books import (
 )
 
 pytestmark = pytest.mark.asyncio
-assert broken_ledgers.__doc__  # imported for its cases
+assert broken_ledgers.__doc__  # imported for their cases
+assert broken_refunds.__doc__
 
 
 async def _world(pool: asyncpg.Pool) -> World:
@@ -37,6 +38,23 @@ async def test_honest_books_pass_and_everything_is_checked(pool: asyncpg.Pool) -
     assert report.ok
     assert [verdict.promise for verdict in report.verdicts] == list(PROMISES)
     assert all(verdict.checked > 0 for verdict in report.verdicts)
+
+
+async def test_refunds_of_an_honest_shop_pass(pool: asyncpg.Pool) -> None:
+    world = await _world(pool)
+    await broken_refunds.write_refunds(world)
+    assert _broken(await world.audited()) == {}
+
+
+async def test_a_refund_that_is_on_its_way_may_be_ahead_at_the_provider(
+    pool: asyncpg.Pool,
+) -> None:
+    world = await _world(pool)
+    await broken_refunds.write_refunds(world)
+    await broken_refunds.given_back(world, "latest", ORDER["latest"].total_minor - 1_000)
+    assert _broken(await world.audited()) == {}
+    await broken_refunds.given_back(world, "latest", ORDER["latest"].total_minor)
+    assert set(_broken(await world.audited())) == {"P7"}  # more than was asked for
 
 
 async def test_an_empty_shop_passes(pool: asyncpg.Pool) -> None:
