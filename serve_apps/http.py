@@ -38,6 +38,7 @@ _log = structlog.get_logger(__name__)
 # kind → (status, title). The kind is the stable part: `type` is `/problems/<kind>`.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "idempotency_key_missing": (400, "An Idempotency-Key header is needed"),
+    "webhook_forged": (400, "The webhook is not by the payment provider"),
     "unauthorized": (401, "Who you are could not be established"),
     "payment_declined": (402, "The payment was declined"),
     "forbidden": (403, "This is not for you to do"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +30,9 @@ from storage.sql import load
 from storage.stock_journal import reach
 
 _SQL = load("orders")
+EVENTS_KEPT_FOR = timedelta(days=30)
+"""Webhooks that were handled. Providers repeat theirs for some days at most."""
+EVENTS_FORGOTTEN_AT_ONCE = 1_000
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:
@@ -207,7 +210,8 @@ class PostgresOrderBook:
         await reach(lambda: self._pool.execute(_SQL["event_handled"], gateway, event_id))
 
     async def events_settled(self, received_before: datetime) -> None:
-        await reach(lambda: self._pool.execute(_SQL["events_settled"], received_before))
+        values = (received_before, received_before - EVENTS_KEPT_FOR, EVENTS_FORGOTTEN_AT_ONCE)
+        await reach(lambda: self._pool.execute(_SQL["events_settled"], *values))
 
     async def holds_of(self, order_id: UUID) -> list[tuple[bytes, bytes]]:
         rows = await reach(lambda: self._pool.fetch(_SQL["holds_of"], order_id))

@@ -147,7 +147,8 @@ LEFT JOIN failed f USING (order_id)
 LEFT JOIN orders o ON o.order_id = w.order_id
 
 -- name: park
--- Pending orders wait from now on; what waits already for the same is told so.
+-- Pending orders wait from now on; what waits already for the same is told so. Nobody has looked
+-- at them since the order was made: a webhook that came before this is still to be gone by.
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
         AS w (order_id, status, waits_until)
@@ -156,7 +157,7 @@ WITH wanted AS (
     WHERE o.status IN ('pending', 'accepted') ORDER BY o.order_id FOR UPDATE OF o
 ), parked AS (
     UPDATE orders o SET status = w.status::order_status, waits_until = w.waits_until,
-           looked_at = now(), updated_at = now()
+           looked_at = o.created_at, updated_at = now()
     FROM wanted w JOIN pending USING (order_id) WHERE o.order_id = w.order_id
     RETURNING o.order_id, o.status
 ), told AS (
@@ -270,12 +271,20 @@ INSERT INTO payment_events (gateway, event_id, type, transaction_id) VALUES ($1,
 ON CONFLICT (gateway, event_id) DO NOTHING RETURNING event_id
 
 -- name: events_settled
--- Webhooks that nothing waits for any more, or whose order is unknown.
+-- Webhooks that nothing waits for any more, or whose order is unknown. A pending order may wait
+-- yet: its webhook is kept until somebody has looked at the order after it came. Of those that
+-- were done with long ago some are forgotten: one that came again would be a hint like any other.
+WITH forgotten AS (
+    DELETE FROM payment_events WHERE (gateway, event_id) IN (
+        SELECT gateway, event_id FROM payment_events WHERE handled_at < $2
+        ORDER BY handled_at LIMIT $3)
+)
 UPDATE payment_events e SET handled_at = now()
 WHERE e.handled_at IS NULL AND e.received_at <= $1
   AND NOT EXISTS (SELECT FROM payments p JOIN orders o USING (order_id)
-                  WHERE p.transaction_id = e.transaction_id AND o.waits_until IS NOT NULL
-                    AND o.looked_at < e.received_at)
+                  WHERE p.transaction_id = e.transaction_id
+                    AND (o.status = 'pending'
+                         OR o.waits_until IS NOT NULL AND o.looked_at < e.received_at))
 
 -- name: event_handled
 UPDATE payment_events SET handled_at = now() WHERE gateway = $1 AND event_id = $2

@@ -21,7 +21,13 @@ from domain.orders import (
     RecordedOrder,
     StoredOrder,
 )
-from domain.payments import ChargeRequest, ChargeState, NextAction, RefundRequest
+from domain.payments import (
+    ChargeRequest,
+    ChargeState,
+    NextAction,
+    ProviderEvent,
+    RefundRequest,
+)
 from domain.ports import RefundRefused, Unavailable
 from domain.transitions import OPEN_ORDERS
 from tests.actors.faults import Fault, Faults
@@ -74,14 +80,22 @@ class _Order:
 
 
 @dataclass
+class _Webhook:
+    event: ProviderEvent
+    received_at: datetime
+    handled: bool = False
+
+
+@dataclass
 class MemoryOrders:
-    """OrderBook and Outbox, over the reservations of a MemoryJournal."""
+    """OrderBook, Outbox and the book of webhooks, over the reservations of a MemoryJournal."""
 
     journal: MemoryJournal
     utc: Callable[[], datetime]
     history: HistoryOfCustomer = KNOWN_CUSTOMER
     orders: dict[UUID, _Order] = field(default_factory=dict)
     outbox: dict[UUID, OutboxEvent] = field(default_factory=dict)
+    webhooks: dict[tuple[str, str], _Webhook] = field(default_factory=dict)
     published: list[UUID] = field(default_factory=list)
     notes: list[tuple[UUID, float, str, tuple[str, ...]]] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
@@ -160,7 +174,7 @@ class MemoryOrders:
         order = self.orders[parking.order_id]
         if order.status in ("pending", "accepted"):
             order.status, order.waits_until = parking.status, parking.waits_until
-            order.looked_at = self.utc()
+            order.looked_at = order.created_at
             names = {one.payment_id: one.transaction_id for one in order.draft.parts}
             order.payments = {names[one]: status for one, status, _ in parking.actions}
             order.actions = tuple(one for _, _, one in parking.actions if one is not None)
@@ -194,6 +208,8 @@ class MemoryOrders:
             confirmed_at=order.created_at if order.status == "confirmed" else None,
             failed_at=order.created_at if order.status == "failed" else None,
             lines=order.draft.lines,
+            waits_until=order.waits_until,
+            actions=order.actions if order.status == "awaiting_payment" else (),
         )
 
     async def holds_of(self, order_id: UUID) -> list[tuple[bytes, bytes]]:
@@ -221,7 +237,10 @@ class MemoryOrders:
             and order.looked_at is not None
             and (
                 order.waits_until <= now
-                or (order.status != "in_review" and order.looked_at < looked_at_before)
+                or (
+                    order.status != "in_review"
+                    and (order.looked_at < looked_at_before or self._told_of(order))
+                )
             )
         ]
         for order in due:
@@ -250,8 +269,37 @@ class MemoryOrders:
             )
         return True
 
+    def _told_of(self, order: _Order) -> bool:
+        names = {one.transaction_id for one in order.draft.parts}
+        return any(
+            not one.handled and one.event.transaction_id in names for one in self.webhooks.values()
+        )
+
+    async def note_event(self, gateway: str, event: ProviderEvent) -> bool:
+        return self.faults.do("note_event", lambda: self._note_event(gateway, event))
+
+    def _note_event(self, gateway: str, event: ProviderEvent) -> bool:
+        fresh = _Webhook(event, self.utc())
+        return self.webhooks.setdefault((gateway, event.event_id), fresh) is fresh
+
+    async def event_handled(self, gateway: str, event_id: str) -> None:
+        self.faults.do("event_handled", lambda: self._event_handled(gateway, event_id))
+
+    def _event_handled(self, gateway: str, event_id: str) -> None:
+        self.webhooks[gateway, event_id].handled = True
+
     async def events_settled(self, received_before: datetime) -> None:
-        pass
+        for webhook in self.webhooks.values():
+            if webhook.received_at <= received_before and not self._is_awaited(webhook):
+                webhook.handled = True
+
+    def _is_awaited(self, webhook: _Webhook) -> bool:
+        for order in self.orders.values():
+            if webhook.event.transaction_id in [one.transaction_id for one in order.draft.parts]:
+                if order.waits_until is None or order.looked_at is None:
+                    return order.status == "pending"
+                return order.looked_at < webhook.received_at
+        return False
 
     async def unpublished(self, limit: int) -> list[OutboxEvent]:
         waiting = sorted(set(self.outbox) - set(self.published))
