@@ -32,6 +32,8 @@ from domain.transitions import OrderState
 
 _log = structlog.get_logger(__name__)
 
+_WAITING = (OrderState.IN_REVIEW, OrderState.ACCEPTED, OrderState.AWAITING_PAYMENT)
+
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
@@ -140,8 +142,9 @@ class Checkout:
         verdict = self._score(draft, history)
         if verdict.action == "approve":
             return await self._pay_and_confirm(draft, held)
+        explained = verdict.explained(self._scoring.model_version)
         await self._steps.noting.submit(
-            (draft.order_id, verdict.risk_score, verdict.action, verdict.flags)
+            (draft.order_id, verdict.risk_score, verdict.action, verdict.flags, explained)
         )
         await self._settlement.reach("scored")
         if verdict.action == "decline":
@@ -228,10 +231,11 @@ class Checkout:
         states: States | None,
     ) -> CheckoutResult:
         now, until = await self._settlement.park(draft.order_id, status, draft.parts, held, states)
-        if until is not None and now == status:
+        # An operator may have been quicker than the answer that it is in review.
+        if until is not None and now in _WAITING:
             await self._settlement.reach("parked")
             asked = [state.next_action for state in (states or {}).values()]
-            return Waiting(status, until, tuple(action for action in asked if action is not None))
+            return Waiting(now, until, tuple(action for action in asked if action is not None))
         if now == OrderState.CONFIRMED:
             return Confirmed()
         return await self._instead_of_waiting(draft, held, states or {})

@@ -14,7 +14,7 @@ from uuid import UUID
 from actors.coalescer import Coalescer
 from actors.retry import until_reached
 from domain.orders import HistoryOfCustomer, OrderDraft, OutboxEvent, Parking, RecordedOrder
-from domain.ports import OrderBook, PromotionBook
+from domain.ports import FraudNote, OrderBook, PromotionBook
 from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
 
 
@@ -58,7 +58,7 @@ class OrderSteps:
             self._patient(orders.fail), **bounds
         )
         self.parking: Coalescer[Parking, str] = Coalescer(self._patient(orders.park), **bounds)
-        self.noting: Coalescer[tuple[UUID, float, str, tuple[str, ...]], None] = Coalescer(
+        self.noting: Coalescer[FraudNote, None] = Coalescer(
             self._patient(_answered(orders.note_fraud)), **bounds
         )
 

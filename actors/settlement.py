@@ -20,6 +20,7 @@ from actors.order_steps import OrderSteps
 from actors.stock_client import StockClient
 from domain.orders import OpenOrder, OrderDraft, Parking, PaymentPart, confirmed_event
 from domain.ports import OrderBook, Unavailable
+from domain.reviews import ReviewDecision
 from domain.stock import RETRYABLE, Extend, ExtendStatus, Release
 from domain.transitions import OrderState
 
@@ -156,12 +157,39 @@ class Settlement:
         parking = Parking(order_id=order_id, status=status, waits_until=until, actions=actions)
         return await self._steps.parking.submit(parking), until
 
+    async def decline(self, order_id: UUID, decision: ReviewDecision) -> str:
+        """Fail an order in review as an operator decided; its status now. `release` comes next.
+
+        Nothing was charged yet, and once it has failed nothing will be.
+        """
+        status = await self._orders.fail_review(order_id, NOT_APPROVED, decision)
+        await self.reach("review.declined")
+        return status
+
+    async def release(self, order_id: UUID) -> bool:
+        """Give back the stock that an order which failed still holds; False if it held none."""
+        held = await self._holds_of(order_id)
+        if held:
+            await self._stock.release(held)
+        return bool(held)
+
     async def _without_decision(self, order: OpenOrder) -> Settled:
         if order.status == OrderState.IN_REVIEW:
             if not self._is_over(order):
                 return "waiting"
-            return await self._fail(order, NOT_APPROVED, {})
+            return await self._fail_review(order)
         return "failed" if order.status == OrderState.FAILED else "confirmed"
+
+    async def _fail_review(self, order: OpenOrder) -> Settled:
+        status = await self._orders.fail_review(order.order_id, NOT_APPROVED)
+        await self.reach("settle.failed")
+        if status in (OrderState.ACCEPTED, OrderState.AWAITING_PAYMENT):  # at the last moment
+            return "waiting"
+        if status != OrderState.FAILED:
+            return "confirmed"
+        await self.release(order.order_id)
+        _log.info("order_settled", order_id=str(order.order_id), result="review_expired")
+        return "failed"
 
     def _is_over(self, order: OpenOrder) -> bool:
         return order.waits_until is not None and order.waits_until <= self._now()
@@ -223,9 +251,7 @@ class Settlement:
         await self.reach("settle.failed")
         if status != OrderState.FAILED:
             return "confirmed"
-        held = await self._holds_of(order.order_id)
-        if held:
-            await self._stock.release(held)
+        if await self.release(order.order_id):
             await self.reach("settle.released")
         _log.info("order_settled", order_id=str(order.order_id), result=failure["kind"])
         return "failed"

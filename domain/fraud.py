@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from domain.fraud_features import (
     NEW_CARD,
@@ -69,6 +70,14 @@ class FraudScore:
     """Names of the rules that struck, in the order of the checks."""
     reasons: tuple[Reason, ...] = ()
     """One for each flag, and the model's share; their points add up to the risk score."""
+
+    def explained(self, model_version: str) -> dict[str, Any]:
+        """The reasons as they are kept and told: `reasons` and `model_version`."""
+        reasons = [
+            {"name": one.name, "points": one.points, "sentence": one.sentence}
+            for one in self.reasons
+        ]
+        return {"reasons": reasons, "model_version": model_version}
 
 
 def model_probability(order: FraudInput) -> float:

@@ -26,6 +26,7 @@ from domain.payments import (
 from domain.placement import Wish
 from domain.redemptions import Redemption, RedemptionOutcome
 from domain.refunds import Refund, RefundDraft, RefundRecord, RefundRefusal
+from domain.reviews import Review, ReviewDecision
 from domain.stock import Closed, Known, Movement, Pair
 from domain.tax import TaxAnswer, TaxQuestion
 from domain.turns import CustomerOfVariant, Instruction, Turn
@@ -201,6 +202,10 @@ class OwnerHost(Protocol):
         ...
 
 
+FraudNote = tuple[UUID, float, str, tuple[str, ...], Mapping[str, Any]]
+"""(order, score, action, flags, `FraudScore.explained`)."""
+
+
 class OrderBook(Protocol):
     """Orders and payments, in batches. Raises Unavailable when it cannot be reached."""
 
@@ -219,7 +224,7 @@ class OrderBook(Protocol):
         """
         ...
 
-    async def note_fraud(self, scores: Sequence[tuple[UUID, float, str, tuple[str, ...]]]) -> None:
+    async def note_fraud(self, scores: Sequence[FraudNote]) -> None:
         """Keep the fraud score of orders that were not simply approved."""
         ...
 
@@ -229,6 +234,15 @@ class OrderBook(Protocol):
         """Open orders become failed with (problem, status of each charge by its id).
 
         A charge that is not named was voided. Answers each order's status.
+        """
+        ...
+
+    async def fail_review(
+        self, order_id: UUID, failure: Mapping[str, Any], decision: ReviewDecision | None = None
+    ) -> str:
+        """An order in review becomes failed; any other stays as it is. Answers its status.
+
+        `decision` is the operator's who declined it; without one, nobody decided in time.
         """
         ...
 
@@ -313,6 +327,23 @@ class RefundBook(Protocol):
         event: OutboxEvent,
     ) -> None:
         """Note what became of parts, by payment; with the last one, the event is written."""
+        ...
+
+
+class ReviewBook(Protocol):
+    """Orders that operators decide about. Raises Unavailable when it cannot be reached."""
+
+    async def find(self, order_id: UUID) -> Review | None:
+        """An order that was put up for review, in whatever state it is; None for any other."""
+        ...
+
+    async def accept(
+        self, order_id: UUID, decision: ReviewDecision, charge_until: datetime
+    ) -> None:
+        """An order in review, whose time is not over, becomes accepted; else nothing changes.
+
+        It waits until `charge_until` at least for being charged.
+        """
         ...
 
 

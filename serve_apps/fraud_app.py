@@ -246,9 +246,5 @@ def _as_json(verdict: FraudScore, model_version: str) -> dict[str, Any]:
         "risk_score": verdict.risk_score,
         "action": verdict.action,
         "flags": verdict.flags,
-        "reasons": [
-            {"name": one.name, "points": one.points, "sentence": one.sentence}
-            for one in verdict.reasons
-        ],
-        "model_version": model_version,
+        **verdict.explained(model_version),
     }

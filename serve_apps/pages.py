@@ -1,4 +1,4 @@
-"""The pages for people: the shop at `/`, the operator's dashboard at `/dashboard`, their assets.
+"""The pages for people: the shop at `/`, the operators' at `/dashboard` and `/reviews`, assets.
 
 Everything is read, hashed and compressed once per process and then served from memory, so no
 request path ever touches the file system. References between files are written as
@@ -176,6 +176,10 @@ async def _dashboard(request: Request) -> Response:
     return _answer(request, (await _filled_shelf()).page("dashboard.html"), _REVALIDATE)
 
 
+async def _reviews(request: Request) -> Response:
+    return _answer(request, (await _filled_shelf()).page("reviews.html"), _REVALIDATE)
+
+
 async def _favicon(request: Request) -> Response:
     return _answer(request, (await _filled_shelf()).page("favicon.svg"), _REVALIDATE)
 
@@ -189,7 +193,7 @@ async def _named_asset(request: Request) -> Response:
 
 
 def add_pages(app: FastAPI) -> None:
-    """Serve the pages from `app`: `/`, `/dashboard`, `/favicon.svg` and `/assets/{name}`.
+    """Serve the pages from `app`: `/`, `/dashboard`, `/reviews`, `/favicon.svg` and `/assets/{name}`.
 
     Fills this process's shelf at once. An app that is pickled on its way to another process
     carries no file with it: that process fills its own shelf when first asked.
@@ -198,5 +202,6 @@ def add_pages(app: FastAPI) -> None:
     methods = ["GET", "HEAD"]
     app.add_route("/", _shop, methods=methods, include_in_schema=False)
     app.add_route("/dashboard", _dashboard, methods=methods, include_in_schema=False)
+    app.add_route("/reviews", _reviews, methods=methods, include_in_schema=False)
     app.add_route("/favicon.svg", _favicon, methods=methods, include_in_schema=False)
     app.add_route("/assets/{name}", _named_asset, methods=methods, include_in_schema=False)

@@ -23,7 +23,8 @@ from domain.orders import (
     StoredOrder,
 )
 from domain.payments import ChargeRequest, NextAction, ProviderEvent
-from domain.ports import Unavailable
+from domain.ports import FraudNote, Unavailable
+from domain.reviews import ReviewDecision
 from storage.key_ring import KeyRing
 from storage.personal_data import PersonalData, country_of, open_personal, seal_personal
 from storage.sql import load
@@ -84,10 +85,10 @@ class PostgresOrderBook:
         )
         return await self._statuses(ids, rows)
 
-    async def note_fraud(self, scores: Sequence[tuple[UUID, float, str, tuple[str, ...]]]) -> None:
-        ids, risks, actions, flags = zip(*scores, strict=True)
-        joined = [",".join(one) for one in flags]
-        await reach(lambda: self._pool.execute(_SQL["note_fraud"], ids, risks, actions, joined))
+    async def note_fraud(self, scores: Sequence[FraudNote]) -> None:
+        ids, risks, actions, flags, reasons = zip(*scores, strict=True)
+        values = (ids, risks, actions, [",".join(one) for one in flags], list(map(_json, reasons)))
+        await reach(lambda: self._pool.execute(_SQL["note_fraud"], *values))
 
     async def fail(
         self, failures: Sequence[tuple[UUID, Mapping[str, Any], Mapping[str, str]]]
@@ -99,6 +100,14 @@ class PostgresOrderBook:
         states = [state for _, state in charges]
         rows = await reach(lambda: self._pool.fetch(_SQL["fail"], ids, problems, names, states))
         return await self._statuses(ids, rows)
+
+    async def fail_review(
+        self, order_id: UUID, failure: Mapping[str, Any], decision: ReviewDecision | None = None
+    ) -> str:
+        told = (None, None, None) if decision is None else (decision.by, decision.note, decision.at)
+        values = (order_id, dict(failure), *told)
+        rows = await reach(lambda: self._pool.fetch(_SQL["fail_review"], *values))
+        return (await self._statuses([order_id], rows))[0]
 
     async def park(self, parkings: Sequence[Parking]) -> list[str]:
         told = [(one.order_id, *action) for one in parkings for action in one.actions]

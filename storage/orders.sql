@@ -112,8 +112,9 @@ LEFT JOIN orders o ON o.order_id = w.order_id
 
 -- name: note_fraud
 UPDATE orders o SET fraud_score = f.score, fraud_action = f.action,
-       fraud_flags = string_to_array(f.flags, ',')
-FROM unnest($1::uuid[], $2::real[], $3::text[], $4::text[]) AS f (order_id, score, action, flags)
+       fraud_flags = string_to_array(f.flags, ','), fraud_reasons = f.reasons::jsonb
+FROM unnest($1::uuid[], $2::real[], $3::text[], $4::text[], $5::text[])
+    AS f (order_id, score, action, flags, reasons)
 WHERE o.order_id = f.order_id
 
 -- name: fail
@@ -146,6 +147,24 @@ FROM wanted w
 LEFT JOIN failed f USING (order_id)
 LEFT JOIN orders o ON o.order_id = w.order_id
 
+-- name: fail_review
+-- Only what is in review still: what was accepted meanwhile may be charged already.
+WITH failed AS (
+    UPDATE orders SET status = 'failed', failure = $2::jsonb, failed_at = now(),
+           updated_at = now(), waits_until = NULL, reviewed_by = $3::text, review_note = $4::text,
+           reviewed_at = $5::timestamptz,
+           review_decision = CASE WHEN $3::text IS NOT NULL THEN 'decline' END
+    WHERE order_id = $1 AND status = 'in_review'
+    RETURNING order_id
+), voided AS (
+    UPDATE payments p SET status = 'voided', next_action = NULL, updated_at = now()
+    FROM failed WHERE p.order_id = failed.order_id
+)
+-- None as in `confirm`.
+SELECT w.order_id,
+       CASE WHEN f.order_id IS NOT NULL THEN 'failed' END AS status
+FROM (SELECT $1::uuid AS order_id) w LEFT JOIN failed f USING (order_id)
+
 -- name: park
 -- Pending orders wait from now on; what waits already for the same is told so. Nobody has looked
 -- at them since the order was made: a webhook that came before this is still to be gone by.
@@ -154,7 +173,10 @@ WITH wanted AS (
         AS w (order_id, status, waits_until)
 ), pending AS (
     SELECT o.order_id FROM orders o JOIN wanted USING (order_id)
-    WHERE o.status IN ('pending', 'accepted') ORDER BY o.order_id FOR UPDATE OF o
+    WHERE o.status = 'pending'
+       -- A repeat that comes late must not put up for review again what was accepted meanwhile.
+       OR o.status = 'accepted' AND wanted.status = 'awaiting_payment'
+    ORDER BY o.order_id FOR UPDATE OF o
 ), parked AS (
     UPDATE orders o SET status = w.status::order_status, waits_until = w.waits_until,
            looked_at = o.created_at, updated_at = now()

@@ -28,7 +28,8 @@ from domain.payments import (
     ProviderEvent,
     RefundRequest,
 )
-from domain.ports import RefundRefused, Unavailable
+from domain.ports import FraudNote, RefundRefused, Unavailable
+from domain.reviews import ReviewDecision
 from domain.transitions import OPEN_ORDERS
 from tests.actors.faults import Fault, Faults
 from tests.actors.memory_journal import MemoryJournal, Reservation, Row
@@ -66,6 +67,7 @@ class _Order:
     waits_until: datetime | None = None
     looked_at: datetime | None = None
     actions: tuple[NextAction, ...] = ()
+    decision: ReviewDecision | None = None
 
     @property
     def payment(self) -> str:
@@ -97,7 +99,7 @@ class MemoryOrders:
     outbox: dict[UUID, OutboxEvent] = field(default_factory=dict)
     webhooks: dict[tuple[str, str], _Webhook] = field(default_factory=dict)
     published: list[UUID] = field(default_factory=list)
-    notes: list[tuple[UUID, float, str, tuple[str, ...]]] = field(default_factory=list)
+    notes: list[FraudNote] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     batches: list[tuple[str, int]] = field(default_factory=list)
 
@@ -149,7 +151,7 @@ class MemoryOrders:
             if one.order_id == order_id.bytes and one.status == "active"
         ]
 
-    async def note_fraud(self, scores: Sequence[tuple[UUID, float, str, tuple[str, ...]]]) -> None:
+    async def note_fraud(self, scores: Sequence[FraudNote]) -> None:
         self.faults.do("note_fraud", lambda: self.notes.extend(scores))
 
     async def fail(
@@ -167,12 +169,27 @@ class MemoryOrders:
             order.payments = {**dict.fromkeys(names, "voided"), **charges}
         return order.status
 
+    async def fail_review(
+        self, order_id: UUID, failure: Mapping[str, Any], decision: ReviewDecision | None = None
+    ) -> str:
+        def fail() -> str:
+            order = self.orders.get(order_id)
+            if order is None:
+                return "unknown"
+            if order.status == "in_review":
+                order.decision = decision
+                self._fail(order_id, failure, {})
+            return order.status
+
+        return self.faults.do("fail_review", fail)
+
     async def park(self, parkings: Sequence[Parking]) -> list[str]:
         return self.faults.do("park", lambda: [self._park(one) for one in parkings])
 
     def _park(self, parking: Parking) -> str:
         order = self.orders[parking.order_id]
-        if order.status in ("pending", "accepted"):
+        accepted = order.status == "accepted" and parking.status == "awaiting_payment"
+        if order.status == "pending" or accepted:
             order.status, order.waits_until = parking.status, parking.waits_until
             order.looked_at = order.created_at
             names = {one.payment_id: one.transaction_id for one in order.draft.parts}

@@ -30,6 +30,7 @@ from domain.owners import is_dedicated
 from domain.pictures import draw_product
 from serve_apps.pages import add_pages
 from tests.browser.fake_catalog import products, search
+from tests.browser.fake_reviews import FakeReviews, add_review_answers
 
 _STARTED = time.monotonic()
 POLL_S = 0.01
@@ -61,6 +62,7 @@ class FakeShop:
 
     def __init__(self) -> None:
         self.products = products()
+        self.reviews = FakeReviews()
         self.carts: dict[str, Counter[str]] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.by_key: dict[str, tuple[Any, dict[str, Any]]] = {}
@@ -429,6 +431,7 @@ def build_app(shop: FakeShop) -> FastAPI:
     async def _() -> dict[str, Any]:
         return shop.overview()
 
+    add_review_answers(app, shop.reviews)
     return app
 
 

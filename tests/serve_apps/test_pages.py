@@ -27,7 +27,7 @@ SHOP_FILES = (
     "live.js",
 )
 DASHBOARD_FILES = ("dashboard.html", "dashboard.css", "dashboard.js", "charts.js", "tables.js")
-PAGES = ["/", "/dashboard"]
+PAGES = ["/", "/dashboard", "/reviews"]
 Get = Callable[..., httpx.Response]
 
 
@@ -55,6 +55,7 @@ def get() -> Get:
     [
         ("/", "text/html; charset=utf-8"),
         ("/dashboard", "text/html; charset=utf-8"),
+        ("/reviews", "text/html; charset=utf-8"),
         ("/favicon.svg", "image/svg+xml"),
         ("/assets/shop.js", "text/javascript; charset=utf-8"),
         ("/assets/shop.css", "text/css; charset=utf-8"),

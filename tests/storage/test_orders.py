@@ -250,14 +250,16 @@ async def test_a_fraud_score_is_kept(pool: asyncpg.Pool, book: PostgresOrderBook
     first, second = draft(), draft()
     await book.record([first, second])
     flags = ("high_velocity", "new_payment_method")
+    why = {"reasons": [{"name": "model", "points": 5.5, "sentence": "So."}], "model_version": "1"}
     await book.note_fraud(
-        [(first.order_id, 45.5, "review", flags), (second.order_id, 61.0, "decline", ())]
+        [(first.order_id, 45.5, "review", flags, why), (second.order_id, 61.0, "decline", (), {})]
     )
     rows = await pool.fetch("SELECT * FROM orders ORDER BY fraud_score")
     assert [(row["fraud_action"], tuple(row["fraud_flags"])) for row in rows] == [
         ("review", flags),
         ("decline", ()),
     ]
+    assert [row["fraud_reasons"] for row in rows] == [why, {}]
 
 
 async def test_the_outbox_keeps_the_order_of_its_ids(
