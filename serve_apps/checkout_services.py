@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import httpx
 
@@ -19,13 +18,18 @@ from serve_apps.checkout_metrics import CheckoutMetrics
 from serve_apps.checkout_parts import new_id, utc_now
 from serve_apps.credit_parts import gift_card_key
 from serve_apps.drafting import Drafting
-from serve_apps.payment_choice import KeptMethod, PaymentChoice
+from serve_apps.method_app import MethodFinder, MethodService
+from serve_apps.payment_choice import PaymentChoice
 from serve_apps.price_desk import BatchedTaxes, PriceDesk
 from serve_apps.pricing_shelf import PricingShelf
+from serve_apps.prompt_settling import PromptSettling
 from serve_apps.quote_app import QuoteService
+from serve_apps.resume_app import ResumeService
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
+from serve_apps.webhook_app import WebhookService
 from storage.exchange_rates import PostgresExchangeRates
+from storage.payment_methods import PaymentMethods
 
 if TYPE_CHECKING:
     from serve_apps.composition import Parts
@@ -37,6 +41,9 @@ class CheckoutServices:
 
     checkout: CheckoutService
     quotes: QuoteService
+    webhooks: WebhookService
+    resuming: ResumeService
+    methods: MethodService
 
 
 @contextlib.asynccontextmanager
@@ -48,6 +55,9 @@ async def open_services(
     spacing_s = settings.batch_spacing_ms / 1_000
     pricing = PricingShelf(parts.promotions, PostgresExchangeRates(parts.pool), now=utc_now)
     await pricing.start()
+    methods = PaymentMethods(parts.pool, new_id)
+    made = parts.checkout(parts.stock_client(transport))
+    settling = PromptSettling(made.settlement.settle)
     async with _taxes(settings) as taxes:
         desk = PriceDesk(pricing, taxes, now=utc_now)
         choice = PaymentChoice(
@@ -59,13 +69,13 @@ async def open_services(
             shelf=shelf,
             desk=desk,
             choice=choice,
-            find_methods=_find_methods(parts),
+            find_methods=MethodFinder(methods.load_many, batch_spacing_s=spacing_s).find,
             new_id=new_id,
             now=utc_now,
             batch_spacing_s=spacing_s,
         )
         checkout = CheckoutService(
-            saga=parts.checkout(parts.stock_client(transport)).saga(),
+            saga=made.saga(),
             drafting=drafting,
             carts=parts.carts,
             orders=parts.orders,
@@ -83,9 +93,16 @@ async def open_services(
             batch_spacing_s=spacing_s,
         )
         try:
-            yield CheckoutServices(checkout=checkout, quotes=quotes)
+            yield CheckoutServices(
+                checkout=checkout,
+                quotes=quotes,
+                webhooks=_webhooks(parts, settling),
+                resuming=_resuming(parts, settling),
+                methods=_methods(parts, methods),
+            )
         finally:
             await checkout.drain()
+            await settling.drain()
             await pricing.stop()
 
 
@@ -106,11 +123,26 @@ async def _taxes(settings: Settings) -> AsyncIterator[TaxService]:
         yield BatchedTaxes(outside, spacing_s=settings.batch_spacing_ms / 1_000)
 
 
-def _find_methods(parts: Parts):
-    del parts
+def _webhooks(parts: Parts, settling: PromptSettling) -> WebhookService:
+    return WebhookService(
+        parts.providers.webhooks, events=parts.orders, orders=parts.orders, settling=settling
+    )
 
-    async def find(user_id: UUID, method_ids: list[str]) -> dict[str, KeptMethod]:
-        del user_id, method_ids
-        return {}
 
-    return find
+def _resuming(parts: Parts, settling: PromptSettling) -> ResumeService:
+    return ResumeService(
+        orders=parts.orders,
+        settling=settling,
+        identities=parts.identities,
+        monotonic=time.monotonic,
+    )
+
+
+def _methods(parts: Parts, book: PaymentMethods) -> MethodService:
+    first = parts.providers.first.name
+    return MethodService(
+        book=book,
+        vault=parts.providers.vaults[first],
+        gateway=first,
+        identities=parts.identities,
+    )

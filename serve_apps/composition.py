@@ -43,13 +43,16 @@ from serve_apps.identity import Identities
 from serve_apps.live_app import add_live_routes
 from serve_apps.live_feed import LiveConfig, LiveFeed
 from serve_apps.log_output import keep_values_out_of_tracebacks
+from serve_apps.method_app import add_method_routes
 from serve_apps.overview import Overview
 from serve_apps.payment_providers import PaymentProviders
 from serve_apps.quote_app import add_quote_routes
+from serve_apps.resume_app import add_resume_route
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
 from serve_apps.stock_app import StockService, add_stock_routes
+from serve_apps.webhook_app import add_webhook_routes
 from sim.provider import PAGES_URL
 from sim.provider_pages import buyer_pages
 from storage.availability import AvailabilityBoard, AvailabilityReader, StockNumbers
@@ -296,6 +299,9 @@ def checkout_app(
         ):
             service = app.state.checkout = services.checkout
             app.state.quotes = services.quotes
+            app.state.webhooks = services.webhooks
+            app.state.resuming = services.resuming
+            app.state.methods = services.methods
             figures = report_for_ever(
                 parts.metrics,
                 "checkout",
@@ -309,6 +315,9 @@ def checkout_app(
 
     app = new_app("Checkout and orders", lifespan=lifespan)
     add_checkout_routes(app)
+    add_resume_route(app, lambda request: request.app.state.resuming)
+    add_webhook_routes(app, lambda request: request.app.state.webhooks)
+    add_method_routes(app, lambda request: request.app.state.methods)
     add_quote_routes(app, lambda request: request.app.state.quotes)
     return app
 

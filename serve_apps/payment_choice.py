@@ -19,7 +19,8 @@ from serve_apps.http import Problem, RequestModel, ShortText, field_problem
 
 PARTS_MAX = 5
 _URL_LENGTH_MAX = 500
-_WALLET = "wallet"
+_WALLET = "paypal"
+_TRANSFER = "bank_transfer"
 Token = Annotated[str, StringConstraints(pattern=r"^(card|pm|tok)_[A-Za-z0-9_]{1,100}$")]
 Url = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s\"<>]+$", max_length=_URL_LENGTH_MAX)
@@ -149,7 +150,7 @@ class PaymentChoice:
             return hashed
         if method.type in ("card", "wallet"):
             return method.card_id or _WALLET
-        return ""
+        return _TRANSFER if method.type == "bank_transfer" else ""
 
 
 def kind_of(parts: Sequence[PaymentPart]) -> str:
