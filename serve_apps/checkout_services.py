@@ -26,6 +26,7 @@ from serve_apps.quote_app import QuoteService
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from storage.exchange_rates import PostgresExchangeRates
+from storage.refunds import PostgresRefunds
 
 if TYPE_CHECKING:
     from serve_apps.composition import Parts
@@ -69,6 +70,7 @@ async def open_services(
             drafting=drafting,
             carts=parts.carts,
             orders=parts.orders,
+            refunds=PostgresRefunds(parts.pool),
             identities=parts.identities,
             metrics=CheckoutMetrics(),
             in_flight_max=settings.checkout_in_flight_max,

@@ -46,6 +46,8 @@ from serve_apps.log_output import keep_values_out_of_tracebacks
 from serve_apps.overview import Overview
 from serve_apps.payment_providers import PaymentProviders
 from serve_apps.quote_app import add_quote_routes
+from serve_apps.refund_app import add_refund_routes
+from serve_apps.refund_parts import refund_service, refunds_over
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
@@ -216,6 +218,7 @@ async def build_caretaker(host: OwnerHost) -> Caretaker:
         directory=build_directory(parts, stock, host),
         stock_in=StockIn(parts.stock_in, stock),
         metrics=parts.metrics,
+        refunds=refunds_over(parts.pool, parts.providers.by_name),
     )
 
 
@@ -296,6 +299,9 @@ def checkout_app(
         ):
             service = app.state.checkout = services.checkout
             app.state.quotes = services.quotes
+            app.state.refunds = refund_service(
+                parts.pool, parts.providers.by_name, parts.identities
+            )
             figures = report_for_ever(
                 parts.metrics,
                 "checkout",
@@ -309,6 +315,7 @@ def checkout_app(
 
     app = new_app("Checkout and orders", lifespan=lifespan)
     add_checkout_routes(app)
+    add_refund_routes(app, lambda request: request.app.state.refunds)
     add_quote_routes(app, lambda request: request.app.state.quotes)
     return app
 
