@@ -13,7 +13,8 @@ from actors.outbox_relay import BATCH_MAX, OutboxRelay
 from actors.recovery import Recovery
 from actors.refunds import Refunds
 from actors.stock_in import StockIn
-from domain.ports import Leases, MetricsBoard, Unavailable
+from domain.board_ports import MetricsBoard
+from domain.ports import Leases, Unavailable
 
 _log = structlog.get_logger(__name__)
 

@@ -14,9 +14,10 @@ from typing import Any, cast
 import structlog
 
 from actors.stock_client import StockClient
+from domain.board_ports import OwnerFigures
 from domain.owners import Homes, is_dedicated, owner_number
 from domain.placement import Placements, Promotion
-from domain.ports import OwnerFigures, OwnerHost, PlacementBook, StockReclaim, Unavailable
+from domain.ports import OwnerHost, PlacementBook, StockReclaim, Unavailable
 from domain.stock import HandOver, Load, PairStatus
 
 _log = structlog.get_logger(__name__)

@@ -101,7 +101,7 @@ class Reviews:
         if order is not None and order.status == OrderState.ACCEPTED:
             await self._settlement.settle(order)
 
-    async def _left_to_recovery(self, order_id: UUID, work: Coroutine[Any, Any, None]) -> None:
+    async def _left_to_recovery(self, order_id: UUID, work: Coroutine[Any, Any, object]) -> None:
         """Who decided has their answer: what cannot be done now is done later."""
         try:
             await work

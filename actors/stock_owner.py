@@ -19,12 +19,11 @@ from actors.hold_watch import HoldWatch, Watched
 from actors.mailbox import Call, Mailbox
 from actors.owner_metrics import OwnerMetrics
 from actors.second_look import look_again
+from domain.board_ports import AvailabilityBoard, MetricsBoard
 from domain.owners import Homes, owner_number
 from domain.ports import (
-    AvailabilityBoard,
     DuplicateReservation,
     LimitPassed,
-    MetricsBoard,
     StaleEpoch,
     StockJournal,
     Unavailable,

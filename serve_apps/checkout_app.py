@@ -49,6 +49,7 @@ from serve_apps.order_answers import (
     waiting_view,
 )
 from storage.carts import CartRepository
+from storage.refunds import PostgresRefunds
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 DRAIN_TIMEOUT_S = 10.0
@@ -65,6 +66,7 @@ class CheckoutService:
         drafting: Drafting,
         carts: CartRepository,
         orders: OrderBook,
+        refunds: PostgresRefunds,
         identities: Identities,
         metrics: CheckoutMetrics,
         in_flight_max: int,
@@ -73,6 +75,7 @@ class CheckoutService:
         self._saga = saga
         self._drafting = drafting
         self._orders = orders
+        self._refunds = refunds
         self.identities = identities
         self.metrics = metrics
         self._in_flight_max = in_flight_max
@@ -140,7 +143,7 @@ class CheckoutService:
         order = await self._orders.find(order_id, user_id)
         if order is None:
             raise _no_order(text)
-        return order_view(order)
+        return order_view(order, await self._refunds.of_order(order_id))
 
 
 def _no_order(text: str) -> Problem:

@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
+from domain.board_ports import MetricsBoard
 from domain.histogram import LatencyHistogram
-from domain.ports import MetricsBoard
 
 REPORT_EVERY_S = 1.0
 _log = structlog.get_logger(__name__)

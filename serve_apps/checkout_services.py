@@ -30,6 +30,7 @@ from serve_apps.shelf import Shelf
 from serve_apps.webhook_app import WebhookService
 from storage.exchange_rates import PostgresExchangeRates
 from storage.payment_methods import PaymentMethods
+from storage.refunds import PostgresRefunds
 
 if TYPE_CHECKING:
     from serve_apps.composition import Parts
@@ -79,6 +80,7 @@ async def open_services(
             drafting=drafting,
             carts=parts.carts,
             orders=parts.orders,
+            refunds=PostgresRefunds(parts.pool),
             identities=parts.identities,
             metrics=CheckoutMetrics(),
             in_flight_max=settings.checkout_in_flight_max,

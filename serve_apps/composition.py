@@ -47,7 +47,11 @@ from serve_apps.method_app import add_method_routes
 from serve_apps.overview import Overview
 from serve_apps.payment_providers import PaymentProviders
 from serve_apps.quote_app import add_quote_routes
+from serve_apps.refund_app import add_refund_routes
+from serve_apps.refund_parts import refund_service, refunds_over
 from serve_apps.resume_app import add_resume_route
+from serve_apps.review_app import add_review_routes
+from serve_apps.review_parts import review_service
 from serve_apps.settings import Settings
 from serve_apps.shelf import Shelf
 from serve_apps.site_app import SiteService, add_site_routes
@@ -219,6 +223,7 @@ async def build_caretaker(host: OwnerHost) -> Caretaker:
         directory=build_directory(parts, stock, host),
         stock_in=StockIn(parts.stock_in, stock),
         metrics=parts.metrics,
+        refunds=refunds_over(parts.pool, parts.providers.by_name),
     )
 
 
@@ -302,6 +307,9 @@ def checkout_app(
             app.state.webhooks = services.webhooks
             app.state.resuming = services.resuming
             app.state.methods = services.methods
+            app.state.refunds = refund_service(
+                parts.pool, parts.providers.by_name, parts.identities
+            )
             figures = report_for_ever(
                 parts.metrics,
                 "checkout",
@@ -318,22 +326,31 @@ def checkout_app(
     add_resume_route(app, lambda request: request.app.state.resuming)
     add_webhook_routes(app, lambda request: request.app.state.webhooks)
     add_method_routes(app, lambda request: request.app.state.methods)
+    add_refund_routes(app, lambda request: request.app.state.refunds)
     add_quote_routes(app, lambda request: request.app.state.quotes)
     return app
 
 
-def fraud_app(settings: Settings | None = None) -> HotApp:
-    """Fraud scoring."""
+def fraud_app(settings: Settings | None = None, transport: OwnerTransport | None = None) -> HotApp:
+    """Fraud scoring, and the queue of orders that somebody has to look at."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         own = settings or Settings()
         app.state.scoring = load_scoring(own.fraud_policy, own.fraud_model)
-        async with open_parts(own, "fraud") as parts, _reporting(parts, "fraud"):
+        async with open_parts(own, "fraud", by_key=True) as parts, _reporting(parts, "fraud"):
+            app.state.reviews = review_service(
+                parts.checkout(parts.stock_client(transport)),
+                pool=parts.pool,
+                orders=parts.orders,
+                identities=parts.identities,
+            )
             yield
+            await app.state.reviews.drain()
 
     app = build_fraud_app()
     app.router.lifespan_context = lifespan
+    add_review_routes(app, lambda request: request.app.state.reviews)
     return app
 
 
@@ -377,7 +394,7 @@ def site_app(settings: Settings | None = None) -> HotApp:
                 yield
 
     app = new_app("Doorbuster", lifespan=lifespan)
-    described = (catalog_app(), cart_app(), checkout_app(), build_fraud_app())
+    described = (catalog_app(), cart_app(), checkout_app(), fraud_app())
     add_catalog_routes(app, lambda request: request.app.state.catalog)
     add_live_routes(app, lambda connection: connection.app.state.live)
     add_stock_routes(app)

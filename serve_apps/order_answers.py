@@ -13,7 +13,9 @@ from domain import ids
 from domain.money import to_wire
 from domain.orders import OrderDraft, RecordedOrder, StoredOrder
 from domain.payments import NextAction
+from domain.refunds import Refund
 from serve_apps.http import Problem
+from serve_apps.refund_answers import BuyersRefund, refunds_view
 
 
 class CheckoutAnswer(BaseModel):
@@ -91,6 +93,7 @@ class OrderAnswer(BaseModel):
     grand_total: float
     currency: str
     discount: float
+    refunds: list[BuyersRefund]
     waits_until: datetime | None = Field(
         default=None, description="when an order that waits is given up"
     )
@@ -149,7 +152,7 @@ def _actions_view(actions: Sequence[NextAction]) -> list[dict[str, Any]]:
     ]
 
 
-def order_view(order: StoredOrder) -> dict[str, Any]:
+def order_view(order: StoredOrder, refunds: Sequence[Refund] = ()) -> dict[str, Any]:
     steps = [("placed", order.created_at)]
     steps += [("confirmed", order.confirmed_at)] if order.confirmed_at else []
     steps += [("failed", order.failed_at)] if order.failed_at else []
@@ -173,6 +176,7 @@ def order_view(order: StoredOrder) -> dict[str, Any]:
         "shipment": None,
         "timeline": [{"status": name, "timestamp": at} for name, at in steps],
         **_money_view(order),
+        "refunds": refunds_view(refunds),
         **(
             {"waits_until": order.waits_until, "next_actions": _actions_view(order.actions)}
             if order.waits_until

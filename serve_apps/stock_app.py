@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain import ids
+from domain.board_ports import MetricsReader
 from domain.owners import is_dedicated, owner_number
-from domain.ports import MetricsReader, Unavailable
+from domain.ports import Unavailable
 from serve_apps.http import Problem, ShortText, field_problem, json_response, problem_answers
 from serve_apps.owner_states import OwnerState, owner_state, pairs_by_owner
 from storage.placements import PostgresPlacements

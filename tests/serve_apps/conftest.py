@@ -316,7 +316,7 @@ async def open_shop(database_url: str, redis_url: str, **changes: Any) -> AsyncI
             "catalog": composition.catalog_app(settings),
             "cart": composition.cart_app(settings),
             "checkout": composition.checkout_app(settings, transport),
-            "fraud": composition.fraud_app(settings),
+            "fraud": composition.fraud_app(settings, transport),
             "site": composition.site_app(settings),
         }
         for app in apps.values():

@@ -192,7 +192,7 @@ def test_refusals_are_problems_and_answers_are_described() -> None:
         (
             "/api/v1/orders/checkout",
             "post",
-            {201, 400, 401, 402, 404, 409, 410, 413, 415, 422, 503},
+            {201, 202, 400, 401, 402, 404, 409, 410, 413, 415, 422, 503},
         ),
         ("/api/v1/fraud/score", "post", {200, 413, 415, 422}),
         ("/api/v1/fraud/score/batch", "post", {200, 413, 415, 422}),
