@@ -7,8 +7,9 @@ QST); without a province the federal 5 %. Other countries: the standard VAT, GST
 tax. Reduced rates, thresholds, and what sellers abroad need not collect are not looked at.
 A place that is not listed is not taxed here.
 
-Stated for January 2026, entered by hand from the standard rates that each tax authority
-publishes (the EU's also in the Commission's Taxes in Europe Database). Of India and China the
+Stated for January 2026 and entered by hand. Those of the EU, Switzerland, Norway and Great Britain
+were compared with published lists; none was checked with a tax authority, so have yours checked
+before you sell by them, or ask a tax service. Of India and China the
 most usual rate; of Indonesia the effective one; of Viet Nam without the passing reduction.
 They change: check them before you sell, or ask a tax service (docs/pricing.md).
 

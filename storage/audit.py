@@ -84,6 +84,8 @@ _CHECKS: Mapping[str, tuple[_Check, ...]] = {
         _Check("p7_payment", ("now", "agreed", "lagging", "settled_before", "stalled_before")),
         _Check("p7_left_authorized", ("settled_before",)),
         _Check("p7_total"),
+        _Check("p7_priced"),
+        _Check("p7_promotions"),
     ),
     "P8": (_Check("p8_lines", ("sold",)), _Check("p8_empty", ("sold",))),
     "P9": (

@@ -431,6 +431,47 @@ SELECT violation, count(*) OVER () AS total FROM (
     HAVING (r.done_at IS NOT NULL) <> (count(*) FILTER (WHERE p.done_at IS NULL) = 0)) found
  ORDER BY violation LIMIT $1
 
+-- name: p7_priced
+-- What was priced line by line adds up to the order's tax and discount.
+WITH lines AS (
+    SELECT order_id, sum(coalesce(tax_minor, 0)) AS tax, sum(discount_minor) AS discount
+      FROM order_items GROUP BY order_id
+)
+SELECT format('the lines of order %s have %s tax and %s discount, the order has %s and %s'
+              ' (minor units, with what is off the shipping)',
+              o.order_id, l.tax, l.discount, o.tax_minor, o.discount_minor) AS violation,
+       count(*) OVER () AS total
+  FROM orders o JOIN lines l USING (order_id)
+ WHERE o.pricing IS NOT NULL AND o.confirmed_at IS NOT NULL
+   AND (l.tax <> o.tax_minor
+        OR l.discount + (o.pricing ->> 'shipping_discount_minor')::bigint <> o.discount_minor)
+ ORDER BY violation LIMIT $1
+
+-- name: p7_promotions
+-- No promotion was used more often than it may be, and every discount that was given is counted.
+SELECT violation, count(*) OVER () AS total FROM (
+    SELECT format('promotion %s was used %s times, it may be %s times', p.promotion_id, count(*),
+                  p.uses_max) AS violation
+      FROM promotions p JOIN promotion_redemptions r USING (promotion_id)
+     WHERE r.state = 'redeemed' AND p.uses_max IS NOT NULL
+     GROUP BY p.promotion_id, p.uses_max HAVING count(*) > p.uses_max
+    UNION ALL
+    SELECT format('customer %s used promotion %s %s times, one may %s times', r.user_id,
+                  p.promotion_id, count(*), p.uses_per_customer_max)
+      FROM promotions p JOIN promotion_redemptions r USING (promotion_id)
+     WHERE r.state = 'redeemed' AND p.uses_per_customer_max IS NOT NULL
+     GROUP BY p.promotion_id, r.user_id, p.uses_per_customer_max
+    HAVING count(*) > p.uses_per_customer_max
+    UNION ALL
+    SELECT format('order %s was charged less by promotion %s, which counts no use by it',
+                  o.order_id, q.one ->> 'promotion_id')
+      FROM orders o, jsonb_array_elements(o.pricing -> 'promotions') AS q (one)
+     WHERE o.confirmed_at IS NOT NULL AND NOT EXISTS (
+               SELECT FROM promotion_redemptions r
+                WHERE r.order_id = o.order_id AND r.state = 'redeemed'
+                  AND r.promotion_id = (q.one ->> 'promotion_id')::uuid)) found
+ ORDER BY violation LIMIT $1
+
 -- name: p7_payment
 SELECT format('payment %s of order %s is %s (%s %s minor units), the provider says %s',
               p.transaction_id, p.order_id, p.status, p.amount_minor, p.currency,

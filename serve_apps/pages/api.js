@@ -1,4 +1,6 @@
-// The shop's HTTP API: who the shopper is, one way to call, and problems as sentences.
+// The shop's HTTP API: who the shopper is, one way to call, and what is kept in the browser.
+
+import { sentence } from "/assets/words.js";
 
 const TIMEOUT_MS = 10_000;
 const CHECKOUT_TIMEOUT_MS = 20_000;
@@ -9,28 +11,34 @@ const ATTEMPT_KEPT_MS = 24 * 3600 * 1000; // as long as the server keeps a key
 
 // Storage may be forbidden (private windows); the shop then works for as long as the page is open.
 const memory = new Map();
-function read(name) {
+function read(name, area = "localStorage") {
   try {
-    return localStorage.getItem(`doorbuster.${name}`);
+    return window[area].getItem(`doorbuster.${name}`);
   } catch {
     return memory.get(name) ?? null;
   }
 }
-function write(name, value) {
+function write(name, value, area = "localStorage") {
   try {
-    if (value === null) localStorage.removeItem(`doorbuster.${name}`);
-    else localStorage.setItem(`doorbuster.${name}`, value);
+    if (value === null) window[area].removeItem(`doorbuster.${name}`);
+    else window[area].setItem(`doorbuster.${name}`, value);
   } catch {
     memory.set(name, value);
   }
 }
-function readJson(name) {
+function readJson(name, area) {
   try {
-    return JSON.parse(read(name));
+    return JSON.parse(read(name, area));
   } catch {
     return null;
   }
 }
+
+/** What one tab keeps until it is closed: the form as it was filled in, coupons, the order that waits. */
+export const tab = {
+  get: (name) => readJson(name, "sessionStorage"),
+  set: (name, value) => write(name, value === null ? null : JSON.stringify(value), "sessionStorage"),
+};
 
 export const guest = {
   get token() { return read("token"); },
@@ -50,7 +58,16 @@ export const guest = {
 export const orders = {
   all: () => readJson("orders") ?? [],
   add(order) {
-    write("orders", JSON.stringify([order, ...orders.all()].slice(0, ORDERS_KEPT_MAX)));
+    const others = orders.all().filter((one) => one.order_id !== order.order_id);
+    write("orders", JSON.stringify([order, ...others].slice(0, ORDERS_KEPT_MAX)));
+  },
+  /** What became of an order that was placed here. */
+  note({ order_id: id, status }) {
+    const kept = orders.all();
+    const known = kept.find((one) => one.order_id === id);
+    if (!known || known.status === status) return;
+    known.status = status;
+    write("orders", JSON.stringify(kept));
   },
 };
 
@@ -82,39 +99,9 @@ export class Problem extends Error {
       || (this.status >= 500 && !this.isBusy);
   }
   get isBusy() {
-    return this.kind === "busy" || this.kind === "not_ready" || this.status === 429;
+    return this.kind === "busy" || this.kind === "not_ready" || (this.status === 429 && this.kind !== "too_many_attempts");
   }
   get sentence() { return sentence(this); }
-}
-
-const DECLINES = {
-  insufficient_funds: "The card does not have enough funds.",
-  expired_card: "The card has expired.",
-  card_declined: "The card was declined by its bank.",
-};
-
-function sentence({ kind, document: d, message }) {
-  switch (kind) {
-    case "out_of_stock":
-      return d.available > 0
-        ? `Only ${d.available} left, and you asked for ${d.requested ?? "more"}.`
-        : "Sold out: the last one has just gone.";
-    case "payment_declined":
-      return `${DECLINES[d.decline_code] ?? "The card was declined."} Nothing was charged. Try another card.`;
-    case "cart_empty": return "Your cart is empty, so there is nothing to order yet.";
-    case "hold_expired":
-      return "We could not hold your items any longer. Nothing was charged. Please place the order again.";
-    case "busy": return "The shop is very busy right now. Please try again in a moment.";
-    case "not_ready": return "The shop is just opening. Please try again in a moment.";
-    case "unauthorized": return "Your earlier visit has expired.";
-    case "not_found": return "We could not find that.";
-    case "idempotency_key_in_flight": return "Your order is still being worked on.";
-    case "idempotency_key_reused": return "Your order changed while it was being placed. Please place it again.";
-    case "too_large": return "That is more text than we can take. Please shorten it.";
-    case "offline": return "The shop cannot be reached. Check your connection and try again.";
-    case "internal": return "Something went wrong on our side. Please try again.";
-    default: return message;
-  }
 }
 
 async function once(method, path, { body, headers, signal, timeout }) {
@@ -201,6 +188,33 @@ export async function setQuantity(variantId, quantity, options) {
   return keepCart(quantity === 0
     ? await call("DELETE", path, given)
     : await call("PATCH", path, { body: { quantity }, ...given }));
+}
+
+/** What the cart would cost. Nothing is held by it, so a repeat is harmless. */
+export const getQuote = (body, options) => call("POST", "/orders/quote", { body, repeatable: true, ...options });
+
+/** Store credit, terms and open invoices of this shopper. */
+export const getCredit = (options) => call("GET", "/credit", options);
+
+export const getCardBalance = (code, options) => call("POST", "/gift-cards/balance", { body: { code }, ...options });
+
+let canResume = true; // until the shop says that it has no such thing
+
+/** An order; `settle` has the shop ask the payment provider about it first. */
+export async function getOrder(id, { settle = false, ...options } = {}) {
+  const path = `/orders/${encodeURIComponent(id)}`;
+  let isMissing = false;
+  if (settle && canResume) {
+    try {
+      return await call("POST", `${path}/resume`, { repeatable: true, ...options });
+    } catch (problem) {
+      if (![404, 405].includes(problem.status)) throw problem;
+      isMissing = true;
+    }
+  }
+  const order = await call("GET", path, options);
+  if (isMissing) canResume = false;
+  return order;
 }
 
 /**

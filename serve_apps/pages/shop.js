@@ -1,9 +1,11 @@
 // The shop's pages for shoppers: which view the address asks for, and what surrounds the views.
 
 import { guest, showCount } from "/assets/api.js";
-import { cartView, checkoutView } from "/assets/buying.js";
+import { cartView } from "/assets/buying.js";
 import { productView, searchView } from "/assets/catalog.js";
+import { checkoutView } from "/assets/checkout.js";
 import { el, fill, link } from "/assets/dom.js";
+import { backView } from "/assets/following.js";
 import { orderView, ordersView } from "/assets/orders.js";
 
 const VIEWS = {
@@ -13,6 +15,7 @@ const VIEWS = {
   checkout: [checkoutView, "Checkout"],
   order: [orderView, "Order"],
   orders: [ordersView, "Orders"],
+  back: [backView, "Welcome back"],
 };
 
 const main = document.getElementById("main");
@@ -66,6 +69,8 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 addEventListener("hashchange", show);
+// Back from a payment page by the browser's own way: what is shown may be from before.
+addEventListener("pageshow", (event) => { if (event.persisted) show(); });
 addEventListener("storage", showCount); // another tab changed the cart
 showCount();
 if (!guest.token) guest.cartEmptied();

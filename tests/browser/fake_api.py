@@ -17,44 +17,31 @@ import time
 import uuid
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 
 from domain.ids import encode
 from domain.owners import is_dedicated
 from domain.pictures import draw_product
 from serve_apps.pages import add_pages
 from tests.browser.fake_catalog import products, search
+from tests.browser.fake_checkout import PROVIDER_PAGE, Refusal, Till
 from tests.browser.fake_reviews import FakeReviews, add_review_answers
 
 _STARTED = time.monotonic()
 POLL_S = 0.01
 RETRY_MS = 50
 """After so long a browser takes up a connection that was cut."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A problem document that the fake answers with, once."""
-
-    kind: str
-    status: int
-    extra: dict[str, Any] = field(default_factory=dict[str, Any])
-    after_work: bool = False
-    """Whether the request is carried out all the same, and only its answer is lost."""
-
-    def response(self) -> JSONResponse:
-        document = {"type": f"/problems/{self.kind}", "title": self.kind, "status": self.status}
-        return JSONResponse(
-            {**document, "detail": f"The fake shop says {self.kind}.", **self.extra},
-            self.status,
-            media_type="application/problem+json",
-        )
 
 
 class FakeShop:
@@ -64,8 +51,8 @@ class FakeShop:
         self.products = products()
         self.reviews = FakeReviews()
         self.carts: dict[str, Counter[str]] = {}
-        self.orders: dict[str, dict[str, Any]] = {}
-        self.by_key: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self.till = Till()
+        self.by_key: dict[str, tuple[Any, tuple[int, dict[str, Any]]]] = {}
         self.seen_keys: list[str] = []
         self.refusals: defaultdict[str, deque[Refusal]] = defaultdict(deque)
         self.overview_asked = 0
@@ -161,13 +148,12 @@ class FakeShop:
             "item_count": sum(item["quantity"] for item in items),
         }
 
-    def place(self, token: str, body: dict[str, Any]) -> dict[str, Any] | Refusal:
-        """Check out: what a refusal says, or the order."""
-        declines = {
-            "card_declined": "card_declined",
-            "card_insufficient_funds": "insufficient_funds",
-            "card_expired": "expired_card",
-        }
+    @property
+    def orders(self) -> dict[str, dict[str, Any]]:
+        return self.till.orders
+
+    def place(self, token: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | Refusal:
+        """Check out: what a refusal says, or the status and the order."""
         cart = self.cart(token)
         if not cart["items"]:
             return Refusal(kind="cart_empty", status=409)
@@ -177,43 +163,15 @@ class FakeShop:
                 short = {"product_id": product["product_id"], "sku": variant["sku"]}
                 short |= {"requested": item["quantity"], "available": variant["available"]}
                 return Refusal(kind="out_of_stock", status=409, extra=short)
-        if code := declines.get(body["payment_method"]["card_id"]):
-            return Refusal(kind="payment_declined", status=402, extra={"decline_code": code})
+        quote = self.till.quote(cart, body)
+        if isinstance(quote, Refusal):
+            return quote
+        if refusal := self.till.refusal(quote, body):
+            return refusal
         for item in cart["items"]:
             self.variant(item["variant_id"])[1]["available"] -= item["quantity"]
         self.carts[token].clear()
-        return self._order(cart, body["shipping_method"])
-
-    def _order(self, cart: dict[str, Any], shipping_method: str) -> dict[str, Any]:
-        order_id = encode("order", uuid.uuid4())
-        placed = datetime.now(UTC)
-        shipping = {"standard": 9.99, "express": 24.99}[shipping_method]
-        tax = round(cart["total"] * 0.0825, 2)
-        sums = {"total": cart["total"], "tax": tax, "shipping": shipping, "currency": "USD"}
-        sums["grand_total"] = round(cart["total"] + tax + shipping, 2)
-        arrives = (placed + timedelta(days=5)).date().isoformat()
-        keep = ("product_id", "name", "quantity", "price")
-        self.orders[order_id] = {
-            "order_id": order_id,
-            "status": "confirmed",
-            "placed_at": placed.isoformat(),
-            "shipped_at": None,
-            "estimated_delivery": arrives,
-            "items": [{name: item[name] for name in keep} for item in cart["items"]],
-            "shipment": None,
-            "timeline": [
-                {"status": "placed", "timestamp": placed.isoformat()},
-                {"status": "confirmed", "timestamp": (placed + timedelta(seconds=1)).isoformat()},
-            ],
-            **sums,
-        }
-        return {
-            "order_id": order_id,
-            "status": "confirmed",
-            **sums,
-            "estimated_delivery": arrives,
-            "tracking_url": f"http://127.0.0.1/#/order/{order_id}",
-        }
+        return self.till.record(cart, quote, body)
 
     def _tell_state(self, owner: dict[str, Any]) -> None:
         name = owner["name"]
@@ -413,19 +371,23 @@ def build_app(shop: FakeShop) -> FastAPI:
             first_body, first = shop.by_key[key]
             if first_body != body:
                 return Refusal(kind="idempotency_key_reused", status=422).response()
-            return JSONResponse(first, 201, headers={"Idempotent-Replayed": "true"})
+            return JSONResponse(first[1], first[0], headers={"Idempotent-Replayed": "true"})
         placed = shop.place(token, body)
         if isinstance(placed, Refusal):
             return placed.response()
         shop.by_key[key] = (body, placed)
-        return JSONResponse(placed, 201)
+        return JSONResponse(placed[1], placed[0])
 
     @app.get("/api/v1/orders/{order_id}")
     async def _(request: Request, order_id: str) -> Any:
         if token_of(request) is None:
             return unauthorized.response()
+        if not shop.till.has_resume:  # then it is found by and by
+            shop.till.settle(order_id)
         order = shop.orders.get(order_id)
         return order or not_found.response()
+
+    add_paying(app, shop, token_of)
 
     @app.get("/api/v1/ops/overview")
     async def _() -> dict[str, Any]:
@@ -433,6 +395,45 @@ def build_app(shop: FakeShop) -> FastAPI:
 
     add_review_answers(app, shop.reviews)
     return app
+
+
+def add_paying(app: FastAPI, shop: FakeShop, token_of: Callable[[Request], str | None]) -> None:
+    """Quotes, credit, and the way to the provider's page and back."""
+    till = shop.till
+
+    def told(answer: dict[str, Any] | Refusal) -> Any:
+        return answer.response() if isinstance(answer, Refusal) else answer
+
+    @app.post("/api/v1/orders/quote")
+    async def _(request: Request) -> Any:
+        token = token_of(request)
+        if token is None:
+            return Refusal(kind="unauthorized", status=401).response()
+        return told(till.quote(shop.cart(token), await request.json()))
+
+    @app.post("/api/v1/orders/{order_id}/resume")
+    async def _(order_id: str) -> Any:
+        if not till.has_resume:
+            return Refusal(kind="not_found", status=404).response()
+        till.resumed += 1
+        till.settle(order_id)
+        return shop.orders.get(order_id) or Refusal(kind="not_found", status=404).response()
+
+    @app.get("/api/v1/credit")
+    async def _() -> Any:
+        return till.credit()
+
+    @app.post("/api/v1/gift-cards/balance")
+    async def _(request: Request) -> Any:
+        return told(till.balance((await request.json())["code"]))
+
+    @app.get("/simulated-provider/{order_id}")
+    async def _(request: Request) -> Response:
+        return HTMLResponse(PROVIDER_PAGE.format(path=request.url.path))
+
+    @app.post("/simulated-provider/{order_id}/{what}")
+    async def _(order_id: str, what: str) -> Response:
+        return RedirectResponse(till.agree(order_id, is_agreed=what == "approve"), 303)
 
 
 if __name__ == "__main__":

@@ -10,42 +10,22 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import PATIENCE_MS, Visit
 from tests.browser.fake_api import Refusal
 from tests.browser.fake_catalog import HOT_NAME, XSS_NAME
+from tests.browser.steps import (
+    fill_in_address,
+    fill_in_checkout,
+    place_order,
+    product_path,
+    put_in_cart,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 expect.set_options(timeout=PATIENCE_MS)
 
-ADDRESS = {
-    "Full name": "Ada Byron",
-    "Street and number": "12 St James's Square",
-    "City": "Reno",
-    "Postal code": "89501",
-}
 DECLINED = "Visa ending 0002"
 HIDE = """is => {
     Object.defineProperty(document, "hidden", {get: () => is, configurable: true});
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
-
-
-def product_path(visit: Visit, name: str) -> str:
-    return "/#/product/" + next(p["product_id"] for p in visit.shop.products if p["name"] == name)
-
-
-def put_in_cart(visit: Visit, name: str = HOT_NAME) -> None:
-    page = visit.open(product_path(visit, name))
-    page.get_by_role("button", name="Add to cart").click()
-    expect(page.get_by_text("1 in your cart.")).to_be_visible()
-
-
-def fill_in_checkout(visit: Visit) -> None:
-    put_in_cart(visit)
-    page = visit.open("/#/checkout")
-    for label, text in ADDRESS.items():
-        page.get_by_label(label, exact=True).fill(text)
-
-
-def place_order(page: Page) -> None:
-    page.get_by_role("button", name="Place order").click()
 
 
 def test_from_search_to_order(visit: Visit) -> None:
@@ -63,11 +43,12 @@ def test_from_search_to_order(visit: Visit) -> None:
     expect(page.get_by_text("$398.00").first).to_be_visible()
     assert visit.sideways_px() <= 0
     page.get_by_role("link", name="Check out").click()
-    place_order(page)  # too early: each field says so, and the first has the focus
+    page.get_by_role(
+        "button", name="Place order"
+    ).click()  # too early: each field says so, and the first has the focus
     expect(page.get_by_text("Please fill in: city.")).to_be_visible()
     expect(page.get_by_label("Full name")).to_be_focused()
-    for label, text in ADDRESS.items():
-        page.get_by_label(label, exact=True).fill(text)
+    fill_in_address(page)
     page.get_by_label("Express").check()
     assert visit.sideways_px() <= 0
     place_order(page)
