@@ -31,7 +31,7 @@ from tests.fault.held_checkouts import (
 )
 from tests.shop.running import Shop, eventually, opened_shop, run_command
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
 SETTLED_WITHIN_S = 30.0
 REPLICA = "ray::ServeReplica:checkout"
