@@ -211,11 +211,18 @@ def start_owners(owners: tuple[str, ...], factory: OwnerFactory, key: bytes) -> 
 
 def start_caretaker(
     owners: tuple[str, ...], factory: CaretakerFactory, build: OwnerFactory, key: bytes
-) -> None:
+) -> Callable[[], None]:
     """Start the caretaker, or find it running, and wait until it answers.
 
     It starts dedicated owners with `build` and `key`, as start_owners does those of the pool.
+    What comes back wakes it up and is to be called every second or so: after its death Ray starts
+    the process again, and that does nothing before it is first asked. It never waits.
     """
     actor = ray.remote(_Caretaker)
     handle: Any = actor.options(**_options(CARETAKER)).remote(factory, owners, build, key)
     ray.get(handle.ping.remote(), timeout=START_TIMEOUT_S)
+
+    def wake() -> None:
+        handle.ping.remote()
+
+    return wake

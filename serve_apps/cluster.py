@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import httpx
 import psutil
@@ -60,11 +61,14 @@ def start_ray(settings: Settings) -> None:
     )
 
 
-def deploy(settings: Settings) -> None:
-    """Start actors and applications; returns when all of them run."""
+def deploy(settings: Settings) -> Callable[[], None]:
+    """Start actors and applications; returns when all of them run.
+
+    What comes back keeps the caretaker at work (see start_caretaker).
+    """
     owners = pool_names(settings.stock_owners)
     start_owners(owners, build_owner, settings.stream_key())
-    start_caretaker(owners, build_caretaker, build_owner, settings.stream_key())
+    wake = start_caretaker(owners, build_caretaker, build_owner, settings.stream_key())
     serve.start(
         proxy_location="EveryNode",
         http_options={"host": settings.host, "port": settings.port},
@@ -75,6 +79,7 @@ def deploy(settings: Settings) -> None:
         for name, build in APPLICATIONS.items()
     ]
     serve.run_many(targets)
+    return wake
 
 
 def ray_processes() -> list[psutil.Process]:
@@ -131,7 +136,7 @@ def main() -> int:
     watched = ray_processes()
     for name in (signal.SIGTERM, signal.SIGINT):  # after Ray, which installs handlers of its own
         signal.signal(name, lambda *_: stop.set())
-    deploy(settings)
+    wake_caretaker = deploy(settings)
     asyncio.run(open_the_door(settings))
     _log.info("shop_open", port=settings.port)
     while not stop.wait(WATCH_EVERY_S):
@@ -143,6 +148,7 @@ def main() -> int:
         if not any(node["Alive"] for node in ray.nodes()):
             _log.error("ray_is_gone")
             return 1
+        wake_caretaker()
     if settings.ray_address == "local":
         ray.shutdown()
     return 0
