@@ -372,10 +372,10 @@ async def discount_that_counts_no_use(world: World) -> None:
     pricing = (
         f'{{"promotions": [{{"promotion_id": "{uid("half")}"}}], "shipping_discount_minor": 0}}'
     )
-    tax = ORDER["first"].tax_minor
-    await world.sql("UPDATE order_items SET tax_minor = 0 WHERE order_id = $1", FIRST)
     await world.sql(
-        "UPDATE order_items SET tax_minor = $2 WHERE order_id = $1 AND line = 1", FIRST, tax
+        "UPDATE order_items i SET tax_minor = CASE i.line WHEN 1 THEN o.tax_minor ELSE 0 END"
+        " FROM orders o WHERE o.order_id = i.order_id AND i.order_id = $1",
+        FIRST,
     )
     await world.sql("UPDATE orders SET pricing = $2::jsonb WHERE order_id = $1", FIRST, pricing)
 
