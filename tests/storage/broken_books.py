@@ -363,8 +363,8 @@ async def charged_twice(world: World) -> None:
 
 @breaks("P7")
 async def discount_that_no_line_has(world: World) -> None:
-    pricing = '{"promotions": [], "shipping_discount_minor": 5}'
-    await world.sql("UPDATE orders SET pricing = $2::jsonb WHERE order_id = $1", FIRST, pricing)
+    pricing = {"promotions": [], "shipping_discount_minor": 5}
+    await world.sql("UPDATE orders SET pricing = $2 WHERE order_id = $1", FIRST, pricing)
 
 
 @breaks("P7")
@@ -377,7 +377,7 @@ async def discount_that_counts_no_use(world: World) -> None:
         " FROM orders o WHERE o.order_id = i.order_id AND i.order_id = $1",
         FIRST,
     )
-    await world.sql("UPDATE orders SET pricing = $2::jsonb WHERE order_id = $1", FIRST, pricing)
+    await world.sql("UPDATE orders SET pricing = $2 WHERE order_id = $1", FIRST, pricing)
 
 
 @breaks("P7")
