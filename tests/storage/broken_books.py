@@ -369,9 +369,7 @@ async def discount_that_no_line_has(world: World) -> None:
 
 @breaks("P7")
 async def discount_that_counts_no_use(world: World) -> None:
-    pricing = (
-        f'{{"promotions": [{{"promotion_id": "{uid("half")}"}}], "shipping_discount_minor": 0}}'
-    )
+    pricing = {"promotions": [{"promotion_id": str(uid("half"))}], "shipping_discount_minor": 0}
     await world.sql(
         "UPDATE order_items i SET tax_minor = CASE i.line WHEN 1 THEN o.tax_minor ELSE 0 END"
         " FROM orders o WHERE o.order_id = i.order_id AND i.order_id = $1",
