@@ -39,7 +39,7 @@ ROUNDS = 2  # of mixes in turn: the machine's own speed drifts
 OPEN_RATES_PER_S = (1_000, 500, 250)
 OPEN_IN_FLIGHT_MAX = 1_024
 PROVIDER_LATENCY_MS = 150
-ORDERS_PER_S_MAX = 2_000  # carts filled per second of a closed loop's window
+ORDERS_PER_S_MAX = 1_600  # carts filled per second of a closed loop's window
 WARM_UP_ORDERS = 300
 REQUEST_TIMEOUT_S = 30.0
 PROVIDER_READY_S = 60.0
@@ -368,6 +368,6 @@ def _figure(name: str, seen: Seen, *, peer_of: str | None = None) -> Figure:
             "p99_ms": load.latency_ms_p99,
             "max_ms": load.latency_ms_max,
             "errors": load.errors,
-            "refused": load.requests - seen.orders - load.errors,
+            "not_confirmed": load.requests - seen.orders - load.errors,
         },
     )

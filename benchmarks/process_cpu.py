@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from serve_apps.supervisor import MARK
+from serve_apps.supervisor import MARK, read_run_file
 
 REST = "everything else of the shop"
 _PARTS = (
@@ -36,17 +36,29 @@ def part_of(title: str) -> str:
 
 def read_clocks(home: Path, others: Mapping[int, str]) -> Clocks:
     """The clocks of all processes of the shop in `home`, and of `others` by their process ids."""
+    ours = _below_supervisor(home)
     mark = str(home.resolve())
     clocks: dict[int, tuple[str, float]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             part = others.get(process.pid)
-            if part is None and process.environ().get(MARK) == mark:
+            if part is None and (process.pid in ours or process.environ().get(MARK) == mark):
                 part = part_of(" ".join(process.cmdline()))
             if part is not None:
                 spent = process.cpu_times()
                 clocks[process.pid] = (part, spent.user + spent.system)
     return clocks
+
+
+def _below_supervisor(home: Path) -> set[int]:
+    # Postgres and Redis write their titles over their environment, and the mark with it.
+    run = read_run_file(home)
+    if run is None:
+        return set()
+    try:
+        return {child.pid for child in psutil.Process(run.pid).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def spent_between(before: Clocks, after: Clocks) -> dict[str, float]:
