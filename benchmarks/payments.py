@@ -210,8 +210,9 @@ async def _measure(
         shop = _Shop(parts, base_url, options, others)
         await shop.warm_up()
         for count in plan.connections:
-            for _ in range(1 if options.quick else ROUNDS):
-                for mix in plan.mixes:
+            for number in range(1 if options.quick else ROUNDS):
+                # There and back: whoever is first finds the machine in another state.
+                for mix in plan.mixes if number % 2 == 0 else reversed(plan.mixes):
                     seen = await shop.closed(mix, count)
                     best = closed.get((mix.name, count))
                     if best is None or seen.orders_per_s > best.orders_per_s:
