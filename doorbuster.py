@@ -327,7 +327,10 @@ def audit(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="hot-pair, pairs, scale, failover, owners, checkout or fraud.")
+        str,
+        typer.Argument(
+            help="hot-pair, pairs, scale, failover, owners, checkout, payments or fraud."
+        ),
     ],
     home: Home = None,
     port: Port = None,

@@ -209,6 +209,11 @@ BENCHMARKS: dict[str, Benchmark] = {
             summary="confirmed orders/s over HTTP, one hot SKU and a Zipf mix",
         ),
         Benchmark(
+            name="payments",
+            module="benchmarks.payments",
+            summary="confirmed orders/s with everything on, a slow provider, and Stripe over HTTP",
+        ),
+        Benchmark(
             name="fraud",
             module="benchmarks.fraud",
             summary="ms to score a batch of 100 orders for fraud, beside scikit-learn's own trees",

@@ -8,6 +8,7 @@ from functools import cached_property
 from uuid import UUID
 
 import uuid_utils
+from asyncpg.pgproto import pgproto
 
 from actors.charges import Charges
 from actors.checkout import Checkout
@@ -25,7 +26,9 @@ from storage.orders import PostgresOrderBook
 
 def new_id() -> UUID:
     """A fresh, sortable id."""
-    return UUID(bytes=uuid_utils.uuid7().bytes)
+    # asyncpg's own kind of UUID, as every id that is read from the database: made, hashed and
+    # turned into bytes several times faster.
+    return pgproto.UUID(uuid_utils.uuid7().bytes)
 
 
 def utc_now() -> datetime:

@@ -69,7 +69,13 @@ class Drafting:
         cart = await self._loading.submit(asked.user_id)
         cart_id = _own_cart(cart, body.cart_id)
         listed = await self._listed(cart)
-        quote, kept = await asyncio.gather(self._quote(body, listed), self._kept(asked))
+        kept_ids = [one.method_id for one in body.methods if one.method_id]
+        if kept_ids:
+            quote, kept = await asyncio.gather(
+                self._quote(body, listed), self._kept(asked.user_id, kept_ids)
+            )
+        else:  # most orders: two tasks fewer
+            quote, kept = await self._quote(body, listed), {}
         check_expected_total(quote, body.expected_total)
         destination = body.shipping_address.site
         demands = [self._demand(*one, quantity, destination) for one, quantity in listed]
@@ -133,11 +139,8 @@ class Drafting:
             )
         )
 
-    async def _kept(self, asked: Asked) -> dict[str, KeptMethod]:
-        wanted = [one.method_id for one in asked.body.methods if one.method_id]
-        if not wanted:
-            return {}
-        found: dict[str, KeptMethod] = await self._find_methods(asked.user_id, wanted)
+    async def _kept(self, user_id: UUID, wanted: list[str]) -> dict[str, KeptMethod]:
+        found: dict[str, KeptMethod] = await self._find_methods(user_id, wanted)
         for method_id in wanted:
             if method_id not in found:
                 raise field_problem("payment_method.method_id", f"you keep no {method_id[:80]}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -167,8 +168,8 @@ def _cart(fields: dict[bytes, bytes]) -> Cart:
     if _CART_ID not in fields:
         return Cart(None, ())
     lines = tuple(
-        (UUID(bytes=name[2:]), int(quantity))
+        (pgproto.UUID(name[2:]), int(quantity))
         for name, quantity in fields.items()
         if name != _CART_ID
     )
-    return Cart(UUID(bytes=fields[_CART_ID]), lines)
+    return Cart(pgproto.UUID(fields[_CART_ID]), lines)
