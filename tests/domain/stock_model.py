@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from domain.stock import (
+    EXTENSION_S_MAX,
     MOVEMENT_QUANTITY_MAX,
     NOBODY,
     ON_HAND_MAX,
@@ -166,7 +167,7 @@ class Model:
         if held.extension_id != NOBODY:
             repeated = held.extension_id == asked.extension_id
             return ExtendStatus.EXTENDED if repeated else ExtendStatus.CONFLICT
-        if not (TTL_S_MIN <= asked.ttl_s <= TTL_S_MAX):
+        if not (TTL_S_MIN <= asked.ttl_s <= EXTENSION_S_MAX):
             return ExtendStatus.INVALID
         held.extension_id = asked.extension_id
         held.expires_at = max(held.expires_at, now + asked.ttl_s)

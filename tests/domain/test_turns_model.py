@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from domain.stock import (
+    EXTENSION_S_MAX,
     MOVEMENT_QUANTITY_MAX,
     NOBODY,
     RESERVE_QUANTITY_MAX,
@@ -56,7 +57,15 @@ _quantities = st.sampled_from(
     [*[1, 2, 3, 4] * 6, 6, 0, -1, RESERVE_QUANTITY_MAX + 1, 10**12, -(10**12)]
 )
 _ttls = st.sampled_from(
-    [*[TTL_S_MIN, 60.0] * 8, TTL_S_MAX, 0.0, TTL_S_MAX + 1, float("nan"), float("inf")]
+    [
+        *[TTL_S_MIN, 60.0] * 8,
+        TTL_S_MAX,
+        0.0,
+        TTL_S_MAX + 1,
+        EXTENSION_S_MAX + 1,
+        float("nan"),
+        float("inf"),
+    ]
 )
 _pairs = st.sampled_from([*PAIRS * 6, UNKNOWN])
 _reservations = st.sampled_from(RESERVATIONS)
