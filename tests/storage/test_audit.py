@@ -14,7 +14,7 @@ from domain.promises import PROMISES, VIOLATIONS_SHOWN_MAX, AuditReport
 from domain.refunds import RefundRefusal, RefundScope, UnitsOf
 from sim.provider import SimulatedProvider
 from storage.refunds import PostgresRefunds
-from tests.storage import broken_ledgers, broken_refunds  # their cases join the others in CASES
+from tests.storage import broken_ledgers, broken_promotions, broken_refunds
 from tests.storage.books import NOW, ORDER, Bus, Held, Order, uid, write_books, write_order
 from tests.storage.broken_books import (
     CASES,
@@ -27,7 +27,8 @@ from tests.storage.broken_books import (
 from tests.storage.sold import WHOLE, asks
 
 pytestmark = pytest.mark.asyncio
-assert broken_ledgers.__doc__  # imported for their cases
+assert broken_ledgers.__doc__  # imported for their cases, which join the others in CASES
+assert broken_promotions.__doc__
 assert broken_refunds.__doc__
 
 
