@@ -23,7 +23,8 @@ demo: $(STAMP) ## A flash sale from an empty machine to an audited report
 	$(BIN)/doorbuster demo
 
 test: $(STAMP) ## The test suite (under 5 minutes)
-	$(BIN)/python -m pytest -m "not fault and not browser"
+	$(BIN)/python -m pytest -m "not fault and not browser and not shop" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "shop and not fault and not browser"
 
 test-all: $(STAMP) ## The test suite with the kill -9 and browser tests
 	$(BIN)/python -m pytest

@@ -372,6 +372,9 @@ def simulate(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes. [default: one per core]")
     ] = None,
+    within: Annotated[
+        float | None, typer.Option(min=1, help="Begin no other seeds after so many seconds.")
+    ] = None,
     mutant: Annotated[str | None, typer.Option(help="With this thing broken.")] = None,
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Try every mutant: each must be caught.")
@@ -391,6 +394,7 @@ def simulate(
         workers=workers,
         mutant=mutant,
         mutants=mutants,
+        within_s=within,
         console=_errors if json == _STDOUT else Console(),
         print_json=None if json is None else lambda document: _print_json(document, json),
     )

@@ -39,4 +39,10 @@ SETTLE_POINTS: Mapping[str, str] = {
 }
 """Of whoever settles an order: recovery, a webhook, an operator's decision."""
 
-PAUSE_POINTS: Mapping[str, str] = {**SAGA_POINTS, **SETTLE_POINTS}
+REVIEW_POINTS: Mapping[str, str] = {
+    "review.accepted": "An operator has let the order pass; nothing is charged yet.",
+    "review.declined": "An operator has declined the order; its holds are still there.",
+}
+"""Of an operator's decision, before what follows from it."""
+
+PAUSE_POINTS: Mapping[str, str] = {**SAGA_POINTS, **SETTLE_POINTS, **REVIEW_POINTS}

@@ -25,6 +25,7 @@ STORY_LINES_MAX = 40
 VIOLATIONS_SHOWN_MAX = 5
 SEEDS_PER_MUTANT_MAX = 60
 MUTANT_HOURS = 0.2
+BATCH_WITHIN = 40  # runs between two looks at the clock, where there is a limit of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +175,25 @@ def report(summaries: Sequence[Summary], seconds: float) -> dict[str, Any]:
 
 
 def run_many(
-    *, seed: int, seeds: int, hours: float, workers: int | None = None, mutant: str | None = None
+    *,
+    seed: int,
+    seeds: int,
+    hours: float,
+    workers: int | None = None,
+    mutant: str | None = None,
+    within_s: float | None = None,
 ) -> dict[str, Any]:
-    """Runs of `hours` each from `seed` on; the document of `report`."""
+    """Runs of `hours` each from `seed` on; the document of `report`.
+
+    After `within_s` seconds no other runs are begun: then there are fewer than `seeds`.
+    """
     begun = time.perf_counter()
     jobs = [Job(seed + number, hours, mutant) for number in range(seeds)]
-    summaries = sorted(play_all(jobs, workers), key=lambda one: one.facts.seed)
+    size = len(jobs) if within_s is None else BATCH_WITHIN
+    summaries: list[Summary] = []
+    for first in range(0, len(jobs), size):
+        if summaries and within_s is not None and time.perf_counter() - begun >= within_s:
+            break
+        summaries += play_all(jobs[first : first + size], workers)
+    summaries.sort(key=lambda one: one.facts.seed)
     return report(summaries, time.perf_counter() - begun)

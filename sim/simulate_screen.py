@@ -23,6 +23,7 @@ def run_and_show(
     workers: int | None,
     mutant: str | None,
     mutants: bool,
+    within_s: float | None = None,
     console: Console,
     print_json: Callable[[Any], None] | None,
 ) -> str | None:
@@ -32,12 +33,14 @@ def run_and_show(
     if mutant is not None and mutant not in MUTANTS:
         return f"there is no mutant {mutant}; there are {', '.join(MUTANTS)}"
     first = secrets.randbelow(FRESH_SEED_MAX) if seed is None else seed
-    document = run_many(seed=first, seeds=seeds, hours=hours, workers=workers, mutant=mutant)
+    document = run_many(
+        seed=first, seeds=seeds, hours=hours, workers=workers, mutant=mutant, within_s=within_s
+    )
     document = {"seed": first, **document}
     if print_json is not None:
         print_json(document)
     console.print(
-        f"seeds {first} to {first + seeds - 1}: {document['hours']:,g} hours of sale in"
+        f"seeds {first} to {first + document['seeds'] - 1}: {document['hours']:,g} hours of sale in"
         f" {document['seconds']:,.0f} s; {document['requests']:,} answers,"
         f" {document['held']:,} reservations held, {document['turns']:,} turns,"
         f" {document['hand_overs']:,} hand-overs",

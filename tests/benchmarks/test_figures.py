@@ -148,6 +148,7 @@ def test_benchmarks_are_listed_without_importing_them() -> None:
         "owners": "benchmarks.many_owners",
         "checkout": "benchmarks.checkout",
         "fraud": "benchmarks.fraud",
+        "payments": "benchmarks.payments",
     }
     assert find_benchmark("checkout").summary
 

@@ -208,7 +208,7 @@ def test_the_minimum_is_of_the_goods_in_scope_before_discounts() -> None:
         {"kind": Kind.BUY_X_GET_Y, "amount_minor": 5},
         {"scope": Scope(product_ids=frozenset(uuid4() for _ in range(1_001)))},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_promotion_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(PromotionError):

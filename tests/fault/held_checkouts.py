@@ -55,6 +55,8 @@ NOT_OVER_HTTP = {
     "refunded": "a hold would have to run out between two steps",
     "settle.held": "an operator would have to let an order pass",
     "settle.refunded": "a hold on money or stock would have to run out between two steps",
+    "review.accepted": "an operator's decision: tests/actors/test_reviews.py dies there",
+    "review.declined": "an operator's decision: tests/actors/test_reviews.py dies there",
 }
 """Points that only tests/actors/test_pause_points.py dies at, and why."""
 THREE_D_SECURE = WAYS["parked"]

@@ -323,7 +323,7 @@ HEADERS = [
     order("C1 control in the key", headers={"Idempotency-Key": b"a\x9bb"},
           names="Idempotency-Key"),
     *[
-        make(f"sent as {media_type}", headers={"Content-Type": media_type}, status=415,
+        make(f"sent as {'nothing' if media_type is GONE else media_type}", headers={"Content-Type": media_type}, status=415,
              kind="unsupported_media_type")
         for make in (item, order)
         for media_type in ("text/plain", "application/x-www-form-urlencoded", "text/json",

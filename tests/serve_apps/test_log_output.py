@@ -20,7 +20,7 @@ def _configured_for_this_test() -> Iterator[None]:
 
 
 @pytest.mark.asyncio
-async def test_a_traceback_tells_no_values(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_traceback_tells_no_values(capsys: pytest.CaptureFixture[str]) -> None:
     app = new_app("Faults")
 
     @app.get("/fault", response_model=None)
@@ -34,7 +34,7 @@ async def test_a_traceback_tells_no_values(capfd: pytest.CaptureFixture[str]) ->
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         answer = await client.get("/fault")
     assert answer.status_code == 500
-    said = capfd.readouterr().out
+    said = capsys.readouterr().out
     assert "request_failed" in said
     assert "in fault" in said
     assert "Hidden Alley" not in said

@@ -273,7 +273,7 @@ async def test_watching_goes_on_after_a_failed_look(
 
 async def test_a_shop_whose_database_is_gone_is_busy(shop: Shop) -> None:
     shopper = await shop.shopper("LAPTOP")
-    for app in (shop.apps["cart"].state.carts, shop.apps["checkout"].state.checkout):
+    for app in (shop.apps["cart"].state.carts, shop.apps["checkout"].state.checkout._drafting):
         broken = Catalog()
         broken.error = ConnectionRefusedError("gone")
         app._shelf = shelf_over(broken)

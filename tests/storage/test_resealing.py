@@ -123,7 +123,7 @@ async def test_orders_are_recorded_and_failed_meanwhile(pool: asyncpg.Pool) -> N
     while not resealing_now.done():
         fresh = [draft(contact=CONTACT, billing_address=PERSONAL.billing_address)]
         await (aware if len(later) > 20 else unaware).record(fresh)
-        await aware.fail([(fresh[0].order_id, {"kind": "payment_declined"}, "voided")])
+        await aware.fail([(fresh[0].order_id, {"kind": "payment_declined"}, {})])
         later += fresh
     await resealing_now
     await made.seal_anew()
