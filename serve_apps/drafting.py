@@ -22,7 +22,7 @@ from serve_apps.checkout_request import CheckoutRequest
 from serve_apps.http import Problem, field_problem
 from serve_apps.payment_choice import KeptMethod, PaymentChoice, kind_of
 from serve_apps.price_desk import PriceDesk, Wanted, check_expected_total
-from serve_apps.quote_app import line_of
+from serve_apps.quote_app import line_of, own_cart
 from serve_apps.shelf import Listed, Shelf
 from storage.carts import Cart, CartRepository
 
@@ -67,7 +67,7 @@ class Drafting:
         """The order and what it asks of the stock. Raises Problem, Unavailable, Overloaded."""
         body = asked.body
         cart = await self._loading.submit(asked.user_id)
-        cart_id = _own_cart(cart, body.cart_id)
+        cart_id = own_cart(cart, body.cart_id)
         listed = await self._listed(cart)
         kept_ids = [one.method_id for one in body.methods if one.method_id]
         if kept_ids:
@@ -187,15 +187,3 @@ def _lines(quote: Quote, listed: list[tuple[Listed, int]]) -> tuple[OrderLine, .
         )
         for priced, ((product, variant), _) in zip(quote.lines, listed, strict=True)
     )
-
-
-def _own_cart(cart: Cart, text: str) -> UUID:
-    try:
-        cart_id = ids.decode("cart", text)
-    except ValueError:
-        cart_id = None
-    if cart.cart_id is None or cart.cart_id != cart_id:
-        raise Problem("not_found", f"there is no cart {text[:80]} of yours; add an item first")
-    if not cart.lines:
-        raise Problem("cart_empty", "there is nothing in the cart; add an item first")
-    return cart.cart_id

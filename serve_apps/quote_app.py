@@ -167,7 +167,7 @@ class QuoteService:
 
     async def _quote(self, user_id: UUID, body: QuoteRequest) -> dict[str, Any]:
         cart = await self._loading.submit(user_id)
-        _check_own(cart, body.cart_id)
+        own_cart(cart, body.cart_id)
         listed = await self._listed(cart)
         limited = self._desk.limited_per_customer(body.coupons)
         exhausted = await self._promotions.exhausted(user_id, limited) if limited else frozenset()
@@ -210,7 +210,8 @@ def line_of(product: ListedProduct, variant: ListedVariant, quantity: int) -> Li
     )
 
 
-def _check_own(cart: Cart, text: str) -> None:
+def own_cart(cart: Cart, text: str) -> UUID:
+    """The id of a customer's cart that has something in it, named by `text`. Raises Problem."""
     try:
         cart_id = ids.decode("cart", text)
     except ValueError:
@@ -219,6 +220,7 @@ def _check_own(cart: Cart, text: str) -> None:
         raise Problem("not_found", f"there is no cart {text[:80]} of yours; add an item first")
     if not cart.lines:
         raise Problem("cart_empty", "there is nothing in the cart; add an item first")
+    return cart.cart_id
 
 
 def quote_view(quote: Quote, cart_id: str, listed: Sequence[Listed]) -> dict[str, Any]:
