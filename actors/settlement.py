@@ -112,6 +112,9 @@ class Settlement:
             return await self._without_decision(order)
         outcome = outcome_of(order.parts, await self._charges.look_up(order.parts))
         await self.reach("settle.looked_up")
+        if not order.parts and order.status == OrderState.PENDING:
+            # Nothing was to pay, and no charge can tell that its promotions were to be had.
+            return await self._give_up(order, Outcome("failed", outcome.states, ()))
         if order.status == OrderState.ACCEPTED and not outcome.states and not self._is_over(order):
             outcome = await self._charges.hold(order.parts)
             await self.reach("settle.held")

@@ -232,3 +232,16 @@ async def test_a_refused_order_needs_no_recovery(shop: MemoryShop) -> None:
         shop.clock.advance(60)
         assert isinstance(result, Refused)
         assert await parts.recovery.settle_stalled() == 0
+
+
+async def test_an_order_that_costs_nothing_is_not_given_away_by_recovery(shop: MemoryShop) -> None:
+    """Whether the last use of its coupon was to be had, only its own checkout could have told."""
+    pair = shop.pair(5)
+    order, _ = an_order([(2, [pair])], total_minor=0, parts=())
+    async with shop.open() as parts:
+        await shop.orders.record([order])
+        await shop.owner.call([reserve(pair, 2)._replace(order_id=order.order_id.bytes)])
+        shop.clock.advance(STALLED_AFTER_S + 1)
+        assert await parts.recovery.settle_stalled() == 1
+    assert shop.orders.orders[order.order_id].status == "failed"
+    assert shop.left(pair) == 5
