@@ -34,11 +34,12 @@ class Outcome:
     """As they were asked: a part may have gone to another provider."""
 
     @property
-    def decline_code(self) -> str:
-        """Why the first part that failed did."""
+    def decline_code(self) -> str | None:
+        """Why the first part that was declined was; None if nothing was: a charge that failed has
+        then been called off, by whoever settled the order meanwhile or by its buyer.
+        """
         failed = [state for state in self.states.values() if state.status not in _HELD | OPEN]
-        code = next((state.decline_code for state in failed if state.decline_code), None)
-        return code or "payment_cancelled"
+        return next((state.decline_code for state in failed if state.decline_code), None)
 
 
 def outcome_of(parts: Sequence[PaymentPart], states: States) -> Outcome:

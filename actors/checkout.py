@@ -20,7 +20,7 @@ from actors.charges import Charges, States, all_captured, outcome_of
 from actors.coalescer import Overloaded
 from actors.holding import Demand, Holder, busy_for_ms
 from actors.order_steps import OrderSteps
-from actors.settlement import HOLD_EXPIRED, Settlement, declined
+from actors.settlement import HOLD_EXPIRED, Settlement, declined, not_paid
 from actors.stock_client import StockClient
 from domain import fraud
 from domain.orders import HistoryOfCustomer, OrderDraft, RecordedOrder
@@ -199,8 +199,8 @@ class Checkout:
             states = await self._charges.take(draft.parts, states)
             await self._settlement.reach("captured")
         if outcome.status == "failed" or not all_captured(draft.parts, states):
-            code = outcome_of(draft.parts, states).decline_code
-            return await self._unwind(draft, held, declined(code), await self._undo(draft, states))
+            why = not_paid(outcome_of(draft.parts, states))
+            return await self._unwind(draft, held, why, await self._undo(draft, states))
         return await self._confirm_or_refund(draft, held, states)
 
     async def _confirm_or_refund(

@@ -62,6 +62,17 @@ def declined(code: str) -> dict[str, Any]:
     return {"kind": "payment_declined", "detail": detail, "decline_code": code}
 
 
+def not_paid(outcome: Outcome, status: str = OrderState.PENDING) -> Mapping[str, Any]:
+    """The problem of an order in this state whose charges came to nothing.
+
+    A charge that nobody declined was called off: while the checkout still runs, by recovery only,
+    which took it for dead. Its buyer's card is as good as before.
+    """
+    if outcome.decline_code is not None:
+        return declined(outcome.decline_code)
+    return INTERRUPTED if status == OrderState.PENDING else declined("payment_cancelled")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementConfig:
     """How long orders wait, in seconds."""
@@ -232,9 +243,7 @@ class Settlement:
     def _why(self, order: OpenOrder, outcome: Outcome) -> Mapping[str, Any]:
         if outcome.status == "waiting":
             return PAYMENT_EXPIRED
-        if order.status == OrderState.PENDING:
-            return INTERRUPTED
-        return declined(outcome.decline_code)
+        return not_paid(outcome, order.status)
 
     async def _wait(self, order: OpenOrder, outcome: Outcome) -> Settled:
         """Its checkout ended before it could be parked: the buyer can still pay."""

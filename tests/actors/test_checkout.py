@@ -257,3 +257,26 @@ async def test_a_replica_that_finds_its_money_given_back_books_it_so(shop: Memor
     async with shop.open():
         assert isinstance(await parts.checkout.run(order, demands), Refused)
     assert shop.orders.orders[order.order_id].payment == "refunded"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_replica_that_recovery_took_for_dead_does_not_blame_the_card(
+    shop: MemoryShop, taken: bool
+) -> None:
+    """The buyer is told to order again, not to look for another card."""
+    order, demands = an_order([(2, [shop.pair(5)])])
+
+    class Meanwhile(_Slow):
+        async def authorize(self, charge: ChargeRequest) -> Any:
+            held = await super().authorize(charge)
+            if not taken:
+                await self.void(charge)
+                return held
+            await self.capture(charge)
+            return await self.refund(charge, RefundRequest("r", charge.amount_minor))
+
+    parts = shop.wire(provider=Meanwhile(shop))
+    async with shop.open():
+        result = await parts.checkout.run(order, demands)
+    assert isinstance(result, Refused)
+    assert result.failure["kind"] == "checkout_interrupted"

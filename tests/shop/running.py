@@ -196,7 +196,7 @@ class Shop:
 
     def process(self, name: str) -> psutil.Process:
         """The one process of this shop whose name begins so."""
-        found = [one for one in self.processes() if one.name().startswith(name)]
+        found = [one for one in self.processes() if _name_of(one).startswith(name)]
         if name == "postgres":
             found = [one for one in found if _is_postmaster(one)]
         assert len(found) == 1, f"{name}: {found}"
@@ -229,9 +229,17 @@ class Shop:
         return hot
 
 
+def _name_of(process: psutil.Process) -> str:
+    """Empty if it has ended since it was seen."""
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
 def _is_postmaster(process: psutil.Process) -> bool:
     parent = process.parent()
-    return parent is None or parent.name() != "postgres"
+    return parent is None or _name_of(parent) != "postgres"
 
 
 async def _add_product(parts: Parts, stock: int) -> Hot:
