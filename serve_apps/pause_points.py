@@ -18,10 +18,11 @@ _LOOK_EVERY_S = 0.02
 PAUSE_S_MAX = 120.0
 
 
-def pause_in(folder: Path | None) -> Pause | None:
+def pause_in(pause_dir: str) -> Pause | None:
     """The pauses that are asked for in a folder; None without one, so that nothing is looked up."""
-    if folder is None:
+    if not pause_dir:
         return None
+    folder = Path(pause_dir)
 
     async def pause(step: str) -> None:
         try:

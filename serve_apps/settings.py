@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     """How long, in seconds, an order waits for a bank transfer; its stock waits with it."""
     review_wait_s: Annotated[float, Field(ge=1, le=3 * 86_400)] = 86_400.0
     """How long, in seconds, an operator may take to decide about a risky order."""
-    pause_dir: Path | None = None
+    pause_dir: str = ""
     """For tests: a folder in which pauses between the steps of a checkout are asked for."""
     batch_spacing_ms: Annotated[float, Field(ge=0, le=1_000)] = 4.0
     """Least time between two batches of one checkout step, in milliseconds. The first of a quiet
@@ -123,6 +123,11 @@ class Settings(BaseSettings):
     second_provider_private_key: Secret = ""
     second_provider_timeout_s: Annotated[float, Field(gt=0, le=80)] = 15.0
     """How long one request to the second provider may take, in seconds; a call makes up to two."""
+
+    def as_environment(self) -> dict[str, str]:
+        """The environment from which another process reads the same settings."""
+        values = self.model_dump(mode="json")
+        return {f"DOORBUSTER_{name.upper()}": str(value) for name, value in values.items()}
 
     def embedded_database(self) -> bool:
         """True if the shop brings its own Postgres."""

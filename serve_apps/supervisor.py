@@ -296,9 +296,8 @@ def _shop_environment(settings: Settings) -> dict[str, str]:
     folder = socket_folder(settings.home)
     haproxy = folder / "h"
     haproxy.mkdir(parents=True, exist_ok=True)
-    values = settings.model_dump(mode="json") | {"home": str(settings.home.resolve())}
-    environment = {f"DOORBUSTER_{name.upper()}": str(value) for name, value in values.items()}
-    return environment | {
+    return settings.as_environment() | {
+        "DOORBUSTER_HOME": str(settings.home.resolve()),
         "DOORBUSTER_RAY_TEMP": str(folder / "r"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),

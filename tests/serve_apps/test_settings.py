@@ -5,10 +5,12 @@ from __future__ import annotations
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from serve_apps.pause_points import pause_in
 from serve_apps.settings import Settings
 
 
@@ -28,6 +30,20 @@ def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> 
     settings = Settings()
     assert settings.port == 9000
     assert not settings.embedded_database()
+
+
+@pytest.mark.parametrize("given", [{}, {"pause_dir": "/pauses", "provider_latency_ms": 150.5}])
+def test_another_process_reads_the_same_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    settings = Settings(**given)
+    for name, value in settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
+
+
+def test_a_shop_that_no_test_runs_pauses_nowhere() -> None:
+    assert pause_in(Settings().pause_dir) is None
 
 
 @pytest.mark.parametrize(
