@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from actors.charges import Charges, States, all_captured, outcome_of
-from actors.coalescer import Overloaded
+from actors.coalescer import Coalescer, Overloaded
 from actors.holding import Demand, Holder, busy_for_ms
 from actors.order_steps import OrderSteps
 from actors.settlement import HOLD_EXPIRED, Settlement, declined, not_paid
@@ -99,6 +99,8 @@ class Checkout:
         self._settlement = settlement
         self._holder = Holder(stock, new_id=new_id, monotonic=monotonic, ttl_s=reservation_ttl_s)
         self._scoring = scoring or fraud.Scoring()
+        # Those that were recorded together are scored together: the answers come at once.
+        self._scorer: Coalescer[fraud.FraudInput, fraud.FraudScore] = Coalescer(self._score)
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
@@ -139,7 +141,7 @@ class Checkout:
             await self._settlement.reach("redeemed")
             if redeemed.status != RedemptionStatus.REDEEMED:
                 return await self._unwind(draft, held, _not_redeemed(draft, redeemed), {})
-        verdict = self._score(draft, history)
+        verdict = await self._scorer.submit(_to_score(draft, history))
         if verdict.action == "approve":
             return await self._pay_and_confirm(draft, held)
         explained = verdict.explained(self._scoring.model_version)
@@ -170,22 +172,8 @@ class Checkout:
         asked = Redemption(order_id=draft.order_id, user_id=draft.user_id, promotion_ids=ids)
         return self._steps.redeeming.submit(asked)
 
-    def _score(self, draft: OrderDraft, history: HistoryOfCustomer) -> fraud.FraudScore:
-        average = history.average_total_minor
-        known = average is not None
-        return self._scoring.score(
-            fraud.FraudInput(
-                payment_method=draft.payment_method if known else fraud.NEW_CARD,
-                shipping_address=draft.shipping_address,
-                billing_address=draft.billing_address,
-                total_minor=draft.total_minor,
-                item_count=sum(line.quantity for line in draft.lines),
-                recent_orders=history.orders_last_hour,
-                avg_order_minor=round(average) if average is not None else None,
-                user_country=history.last_country,
-                currency=draft.currency,
-            )
-        )
+    async def _score(self, orders: list[fraud.FraudInput]) -> Sequence[fraud.FraudScore]:
+        return self._scoring.score_batch(orders)
 
     async def _pay_and_confirm(self, draft: OrderDraft, held: list[Release]) -> CheckoutResult:
         outcome = await self._charges.hold(draft.parts, first_try=True)
@@ -279,6 +267,22 @@ class Checkout:
             task = asyncio.create_task(self._give_back(held))
             self._releasing.add(task)
             task.add_done_callback(self._releasing.discard)
+
+
+def _to_score(draft: OrderDraft, history: HistoryOfCustomer) -> fraud.FraudInput:
+    average = history.average_total_minor
+    known = average is not None
+    return fraud.FraudInput(
+        payment_method=draft.payment_method if known else fraud.NEW_CARD,
+        shipping_address=draft.shipping_address,
+        billing_address=draft.billing_address,
+        total_minor=draft.total_minor,
+        item_count=sum(line.quantity for line in draft.lines),
+        recent_orders=history.orders_last_hour,
+        avg_order_minor=round(average) if average is not None else None,
+        user_country=history.last_country,
+        currency=draft.currency,
+    )
 
 
 def _not_redeemed(draft: OrderDraft, outcome: RedemptionOutcome) -> dict[str, Any]:

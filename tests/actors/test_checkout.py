@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import pytest
 
 from actors.checkout import Confirmed, KnownKey, Refused, TryAgain
+from domain.fraud import FraudScore, Scoring
+from domain.fraud_features import FraudInput
 from domain.orders import HistoryOfCustomer
 from domain.payments import ChargeRequest, RefundRequest
 from tests.actors.drafts import transaction_of
@@ -54,6 +57,29 @@ async def test_many_orders_share_their_batches(shop: MemoryShop) -> None:
     assert shop.provider.calls.count("authorize") == 60
     assert len(shop.orders.batches) < 10
     assert len(shop.journal.turns) < 10
+
+
+class _Counting(Scoring):
+    """Remembers how many orders it was given at once."""
+
+    batches: ClassVar[list[int]] = []
+
+    def score_batch(self, orders: Iterable[FraudInput]) -> tuple[FraudScore, ...]:
+        asked = list(orders)
+        self.batches.append(len(asked))
+        return super().score_batch(asked)
+
+
+async def test_orders_that_are_recorded_together_are_scored_together(shop: MemoryShop) -> None:
+    pair = shop.pair(100)
+    orders = [an_order([(1, [pair])]) for _ in range(100)]
+    _Counting.batches.clear()
+    parts = shop.wire(scoring=_Counting())
+    async with shop.open():
+        results = await asyncio.gather(*[parts.checkout.run(*order) for order in orders])
+    assert all(isinstance(result, Confirmed) for result in results)
+    assert sum(_Counting.batches) == 100
+    assert len(_Counting.batches) <= len(shop.orders.batches)
 
 
 async def test_all_or_none(shop: MemoryShop) -> None:
