@@ -7,14 +7,16 @@ import importlib
 import os
 import platform
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
 import psutil
+import rich.box
 import rich.table
+from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from domain.histogram import LatencyHistogram
@@ -352,42 +354,56 @@ async def call_until_closed(
             callers.create_task(call())
 
 
-def render(result: BenchResult) -> rich.table.Table:
-    """Each figure above its peers, with what we are as a multiple of each peer."""
-    names = _detail_names(result.tables)
+def render(result: BenchResult) -> RenderableType:
+    """A table each, every figure above its peers, with what we are as a multiple of each peer."""
+    heading = f"{result.name}, {result.date.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    tables = (_rendered(table) for table in result.tables)
+    return Group(escape(heading), *tables, escape(_caption(result)))
+
+
+def _rendered(table: Table) -> rich.table.Table:
+    names = tuple(dict.fromkeys(name for figure in table.figures for name in figure.details))
+    ratios = {(ratio.figure, ratio.peer): ratio for ratio in table.ratios()}
     grid = rich.table.Table(
-        title=f"{result.name}, {result.date.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-        caption=escape(_caption(result)),
-        caption_justify="left",
+        title=escape(table.title),
+        title_justify="left",
+        title_style="bold",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    for heading in ("figure", "value", "unit", "ours ÷ peer", *names):
+    compared = ("ours ÷ peer",) if ratios else ()
+    for heading in ("figure", "value", "unit", *compared, *names):
         numeric = heading not in ("figure", "unit")
-        grid.add_column(heading.replace("_", " "), justify="right" if numeric else "left")
-    for table in result.tables:
-        ratios = {(ratio.figure, ratio.peer): ratio for ratio in table.ratios()}
-        grid.add_row(f"[bold]{escape(table.title)}[/bold]")
-        for figure in table.figures:
-            ratio = ratios.get((figure.peer_of or "", figure.name))
-            grid.add_row(
-                escape(f"  {figure.name}" if ratio else figure.name),
-                _number(figure.value),
-                escape(figure.unit),
-                _times(ratio),
-                *(_number(figure.details[n]) if n in figure.details else "" for n in names),
-                style="" if ratio else "green",
-            )
-        grid.add_section()
+        grid.add_column(
+            heading.replace("_", " "),
+            justify="right" if numeric else "left",
+            no_wrap=heading == "unit",
+            min_width=_widest(heading, table) if numeric else None,
+        )
+    for figure in table.figures:
+        ratio = ratios.get((figure.peer_of or "", figure.name))
+        grid.add_row(
+            escape(f"  {figure.name}" if ratio else figure.name),
+            _number(figure.value),
+            escape(figure.unit),
+            *((_times(ratio),) if compared else ()),
+            *(_number(figure.details[n]) if n in figure.details else "" for n in names),
+            style="" if ratio else "green",
+        )
     return grid
+
+
+def _widest(heading: str, table: Table) -> int:
+    """Characters of a column's longest word, so that a narrow terminal cuts no number."""
+    told = [f.value if heading == "value" else f.details.get(heading, 0.0) for f in table.figures]
+    words = heading.replace("_", " ").split()
+    return max(map(len, [*words, *map(_number, told)]))
 
 
 def _ratio(own: Figure, peer: Figure) -> float | None:
     above, below = (own, peer) if own.better == "higher" else (peer, own)
     return above.value / below.value if below.value else None
-
-
-def _detail_names(tables: Iterable[Table]) -> tuple[str, ...]:
-    figures = (figure for table in tables for figure in table.figures)
-    return tuple(dict.fromkeys(name for figure in figures for name in figure.details))
 
 
 def _number(value: float) -> str:

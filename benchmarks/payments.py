@@ -367,7 +367,6 @@ def _figure(name: str, seen: Seen, *, peer_of: str | None = None) -> Figure:
         details={
             "p50_ms": load.latency_ms_p50,
             "p99_ms": load.latency_ms_p99,
-            "max_ms": load.latency_ms_max,
             "errors": load.errors,
             "not_confirmed": load.requests - seen.orders - load.errors,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import types
@@ -240,3 +241,18 @@ async def test_an_error_of_a_call_ends_the_run() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         await closed_loop(reserve, concurrency=2, seconds=30.0, stock=1)
     assert raised.group_contains(OSError, match="went away")
+
+
+def test_a_narrow_terminal_cuts_no_number() -> None:
+    details = {"p50_ms": 221.0, "p99_ms": 5_335.1, "errors": 2_139, "not_confirmed": 9}
+    figures = tuple(
+        Figure(name=name, value=1_281, unit="orders/s", details=details, peer_of=peer)
+        for name, peer in (("everything on", None), ("without coupons", "everything on"))
+    )
+    console = rich.console.Console(file=io.StringIO(), width=80, record=True)
+    result = dataclasses.replace(_result(), tables=(Table(title="load", figures=figures),))
+    console.print(render(result))
+    text = console.export_text()
+    assert "…" not in text
+    for shown in ("everything", "1,281", "orders/s", "221", "5,335", "2,139", "confirmed"):
+        assert shown in text
