@@ -8,7 +8,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import asyncpg
@@ -78,6 +78,7 @@ from storage.stock_views import StockViews
 POOL_MAX = 6  # connections of one process; its batches are few
 _YOUNG_MAX = 10_000  # new objects until the owner's collector looks at them: about a millisecond
 REPLICA = f"{socket.gethostname()}-{os.getpid()}"
+_BESIDE_ENDS_WITHIN_S = 5.0
 
 
 class Parts:
@@ -237,13 +238,21 @@ async def _reporting(parts: Parts, app_name: str) -> AsyncIterator[None]:
         return {**about, "pid": os.getpid(), "uptime_s": round(time.time() - started, 1)}
 
     await parts.metrics.publish("replicas", f"{app_name}-{REPLICA}", figures())
-    task = asyncio.create_task(
+    async with _beside(
         report_for_ever(parts.metrics, "replicas", f"{app_name}-{REPLICA}", figures)
-    )
+    ):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on meanwhile, and has ended before what it works with is closed."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
         task.cancel()
+        await asyncio.wait([task], timeout=_BESIDE_ENDS_WITHIN_S)
 
 
 @contextlib.asynccontextmanager
@@ -316,10 +325,8 @@ def checkout_app(
                 REPLICA,
                 lambda: {**service.metrics.take(), "in_flight": service.in_flight},
             )
-            task = asyncio.create_task(figures)
-            async with _reporting(parts, "checkout"):
+            async with _reporting(parts, "checkout"), _beside(figures):
                 yield
-            task.cancel()
 
     app = new_app("Checkout and orders", lifespan=lifespan)
     add_checkout_routes(app)

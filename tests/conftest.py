@@ -9,11 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from storage.embedded import EmbeddedPostgres, EmbeddedRedis, temporary_servers
 from storage.postgres import migrate, open_pool
+
+# How long one example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # The tests' own Postgres may forget on a power cut; the shop's never does.
 _FAST_AND_FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

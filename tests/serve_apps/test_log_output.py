@@ -14,9 +14,10 @@ from serve_apps.log_output import keep_values_out_of_tracebacks
 
 @pytest.fixture(autouse=True)
 def _configured_for_this_test() -> Iterator[None]:
-    before = structlog.get_config()["processors"].copy()
+    before = structlog.get_config().copy()
+    structlog.reset_defaults()  # a command that ran in this process may write elsewhere
     yield
-    structlog.configure(processors=before)
+    structlog.configure(**before)
 
 
 @pytest.mark.asyncio
