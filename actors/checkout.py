@@ -23,7 +23,7 @@ from actors.order_steps import OrderSteps
 from actors.settlement import HOLD_EXPIRED, Settlement, declined, not_paid
 from actors.stock_client import StockClient
 from domain import fraud
-from domain.orders import HistoryOfCustomer, OrderDraft, RecordedOrder
+from domain.orders import FAILED_BEFORE, HistoryOfCustomer, OrderDraft, RecordedOrder
 from domain.payments import ALIVE, NextAction
 from domain.ports import OrderBook, Unavailable
 from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
@@ -250,10 +250,16 @@ class Checkout:
     ) -> CheckoutResult:
         failing = self._steps.failing.submit((draft.order_id, failure, charges))
         await self._give_back(held)
-        await failing
-        if draft.promotions:
+        status = await failing
+        if draft.promotions and status in (OrderState.FAILED, FAILED_BEFORE):
             await self._steps.returning.submit(draft.order_id)
         await self._settlement.reach("failed")
+        if status != OrderState.FAILED:
+            # Somebody else was faster, with a reason of their own: what is on record is told,
+            # now as on each repeat.
+            recorded = await self._orders.by_key(draft.user_id, draft.idempotency_key)
+            if recorded is not None and recorded.failure != failure:
+                return KnownKey(recorded)
         return Refused(failure)
 
     async def _give_back(self, held: list[Release]) -> None:

@@ -18,7 +18,14 @@ import structlog
 from actors.charges import Charges, Outcome, States, all_captured, outcome_of
 from actors.order_steps import OrderSteps
 from actors.stock_client import StockClient
-from domain.orders import OpenOrder, OrderDraft, Parking, PaymentPart, confirmed_event
+from domain.orders import (
+    FAILED_BEFORE,
+    OpenOrder,
+    OrderDraft,
+    Parking,
+    PaymentPart,
+    confirmed_event,
+)
 from domain.ports import OrderBook, Unavailable
 from domain.reviews import ReviewDecision
 from domain.stock import RETRYABLE, Extend, ExtendStatus, Release
@@ -261,7 +268,7 @@ class Settlement:
     ) -> Settled:
         status = await self._steps.failing.submit((order.order_id, failure, charges))
         await self.reach("settle.failed")
-        if status != OrderState.FAILED:
+        if status not in (OrderState.FAILED, FAILED_BEFORE):
             return "confirmed"
         if await self.release(order.order_id):
             await self.reach("settle.released")

@@ -164,6 +164,8 @@ class OutboxEvent:
     data: Mapping[str, Any]
 
 
+FAILED_BEFORE = "failed_before"
+"""What is said of an order that had failed already, perhaps for another reason."""
 ORDER_CONFIRMED = "order.confirmed"
 
 

@@ -233,7 +233,8 @@ class OrderBook(Protocol):
     ) -> list[str]:
         """Open orders become failed with (problem, status of each charge by its id).
 
-        A charge that is not named was voided. Answers each order's status.
+        A charge that is not named was voided. Answers each order's status, `FAILED_BEFORE` if
+        it had failed already: then another problem may be on record.
         """
         ...
 

@@ -194,8 +194,15 @@ _UNCHARGED = frozenset({PaymentState.CREATED, PaymentState.DECLINED, PaymentStat
 
 
 def payment_agrees(payment: PaymentState, charge: PaymentState | None) -> bool:
-    """P7: our row and the provider's charge say the same; None is no charge at all."""
-    return payment in _UNCHARGED if charge is None else payment == charge
+    """P7: our row and the provider's charge say the same; None is no charge at all.
+
+    A declined charge may have been called off afterwards: some providers (Stripe) would let it
+    be tried again until then.
+    """
+    if charge is None:
+        return payment in _UNCHARGED
+    called_off = payment == PaymentState.DECLINED and charge == PaymentState.VOIDED
+    return payment == charge or called_off
 
 
 def payment_lags(payment: PaymentState, charge: PaymentState | None) -> bool:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from domain.catalog import Product
 from domain.promises import AuditReport
-from serve_apps.composition import Parts, open_parts
 from serve_apps.settings import Settings
 from serve_apps.supervisor import (
     READY_TIMEOUT_S,
@@ -33,6 +33,9 @@ from sim.catalog import WAREHOUSES, generate_catalog
 from storage.audit import audit
 from storage.postgres import open_pool
 from storage.resealing import Resealing
+
+if TYPE_CHECKING:
+    from serve_apps.composition import Parts  # brings Ray, which most commands do without
 
 SAMPLE_SEED = 7
 SAMPLE_PRODUCTS = 2_000
@@ -131,6 +134,8 @@ async def add_products(parts: Parts, products: Sequence[Product]) -> None:
 
 async def add_sample_if_empty(settings: Settings) -> int:
     """Fill an empty catalog with the generated one; how many products were added."""
+    from serve_apps.composition import open_parts
+
     async with open_parts(settings, "sample catalog") as parts:
         if await parts.catalog.count():
             return 0

@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 
 from domain.orders import (
+    FAILED_BEFORE,
     HistoryOfCustomer,
     OpenOrder,
     OrderDraft,
@@ -25,6 +26,7 @@ from domain.orders import (
 from domain.payments import ChargeRequest, NextAction, ProviderEvent
 from domain.ports import FraudNote, Unavailable
 from domain.reviews import ReviewDecision
+from domain.transitions import OrderState
 from storage.key_ring import KeyRing
 from storage.personal_data import PersonalData, country_of, open_personal, seal_personal
 from storage.sql import load
@@ -99,7 +101,12 @@ class PostgresOrderBook:
         names = [transaction_id for transaction_id, _ in charges]
         states = [state for _, state in charges]
         rows = await reach(lambda: self._pool.fetch(_SQL["fail"], ids, problems, names, states))
-        return await self._statuses(ids, rows)
+        now = {row["order_id"] for row in rows if row["now"]}
+        statuses = zip(ids, await self._statuses(ids, rows), strict=True)
+        return [
+            FAILED_BEFORE if status == OrderState.FAILED and one not in now else status
+            for one, status in statuses
+        ]
 
     async def fail_review(
         self, order_id: UUID, failure: Mapping[str, Any], decision: ReviewDecision | None = None

@@ -138,7 +138,7 @@ WITH wanted AS (
     LEFT JOIN unnest($3::text[], $4::text[]) AS c (transaction_id, status) USING (transaction_id)
     WHERE own.order_id = open.order_id AND p.payment_id = own.payment_id
 )
-SELECT w.order_id,
+SELECT w.order_id, f.order_id IS NOT NULL AS now,
        -- None as in `confirm`.
        CASE WHEN f.order_id IS NOT NULL THEN 'failed'
             WHEN o.failed_at IS NOT NULL OR o.confirmed_at IS NOT NULL THEN o.status::text

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from domain.orders import (
+    FAILED_BEFORE,
     HistoryOfCustomer,
     OpenOrder,
     OrderDraft,
@@ -163,6 +164,8 @@ class MemoryOrders:
         order = self.orders.get(order_id)
         if order is None:
             return "unknown"
+        if order.status == "failed":
+            return FAILED_BEFORE
         if order.open:
             order.status, order.failure, order.waits_until = "failed", failure, None
             names = [one.transaction_id for one in order.draft.parts]

@@ -18,7 +18,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from actors.checkout import Confirmed
+from actors.checkout import Confirmed, KnownKey
+from actors.settlement import INTERRUPTED
 from actors.stock_client import LocalTransport
 from domain.checkout_steps import PAUSE_POINTS, SAGA_POINTS, SETTLE_POINTS
 from domain.fraud import Scoring
@@ -349,6 +350,31 @@ async def test_what_was_paid_while_its_checkout_slept_is_not_given_back() -> Non
         assert await saga == Confirmed()
     assert shop.provider.books[transaction_of(order)].status == "captured"
     assert shop.left(pair) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_buyer_is_told_the_same_as_on_each_repeat_if_recovery_was_faster() -> None:
+    """P6: recovery unwinds what a saga was about to decline, and each has its own reason."""
+    shop = MemoryShop()
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    async def pause(point: str) -> None:
+        if point == "scored":
+            asleep.set()
+            await wake.wait()
+
+    replica = shop.wire(pause=pause, scoring=DECLINED)
+    async with shop.open() as parts:
+        order, demands = an_order([(2, [shop.pair(5)])])
+        saga = asyncio.create_task(replica.checkout.run(order, demands))
+        await asleep.wait()
+        shop.clock.advance(STALLED_AFTER_S + 1)
+        await parts.recovery.settle_stalled()
+        wake.set()
+        told = await saga
+        assert isinstance(told, KnownKey)
+        assert told.order.failure == INTERRUPTED
+        assert await replica.checkout.run(order, demands) == told
 
 
 def _reached_in_the_code() -> Iterator[str]:

@@ -157,6 +157,8 @@ def test_a_sold_order_holds_only_bound_stock() -> None:
         (PaymentState.CAPTURED, PaymentState.REFUNDED, False, True),
         (PaymentState.CAPTURED, PaymentState.AUTHORIZED, False, False),
         (PaymentState.VOIDED, None, True, False),
+        (PaymentState.DECLINED, PaymentState.VOIDED, True, False),
+        (PaymentState.DECLINED, PaymentState.AUTHORIZED, False, False),
         (PaymentState.VOIDED, PaymentState.CAPTURED, False, False),
     ],
 )

@@ -15,7 +15,11 @@ from tests.fault.incarnations import Incarnations
 from tests.shop.running import Shop, opened_shop
 
 # Recovery steps in early, so that a test need not wait for it long.
-IMPATIENT = {"DOORBUSTER_STALLED_AFTER_S": "3", "DOORBUSTER_ORPHANED_AFTER_S": "5"}
+STALLED_AFTER_S = 3.0
+IMPATIENT = {
+    "DOORBUSTER_STALLED_AFTER_S": str(STALLED_AFTER_S),
+    "DOORBUSTER_ORPHANED_AFTER_S": "5",
+}
 
 
 @pytest.fixture(scope="session")

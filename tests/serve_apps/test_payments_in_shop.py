@@ -103,3 +103,27 @@ async def test_stripes_webhook_settles_what_was_paid_elsewhere(
             return order["status"] == "confirmed"
 
         await until(arrived)
+        # Asked over HTTP and read in the provider's own books, a charge is still one.
+        assert await shop.broken_promises() == {}
+
+
+async def test_at_stripe_a_declined_part_is_called_off_and_the_audit_knows(
+    shop_with: OpenShop, pool: asyncpg.Pool
+) -> None:
+    async with (
+        serving(pool, ProviderOptions()) as running,
+        shop_with(stripe_api_key="sk_test_1", stripe_base_url=running.base_url) as shop,
+    ):
+        shopper = await shop.shopper("LAPTOP")
+        parts = [
+            {"type": "card", "card_id": "card_1", "amount": 1},
+            {"type": "card", "card_id": "card_declined"},
+        ]
+        declined = await shopper.checkout(payment_method=None, payment_methods=parts)
+        assert_problem(declined, 402, "payment_declined")
+        rows = await shop.pool.fetch(
+            "SELECT p.status::text, c.status FROM payments p"
+            " JOIN simulated_provider.charges c USING (transaction_id) ORDER BY p.part"
+        )
+        assert [tuple(row) for row in rows] == [("voided", "voided"), ("declined", "voided")]
+        assert await shop.broken_promises() == {}

@@ -10,7 +10,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from domain.orders import HistoryOfCustomer, OrderDraft, RecordedOrder, confirmed_event
+from domain.orders import (
+    FAILED_BEFORE,
+    HistoryOfCustomer,
+    OrderDraft,
+    RecordedOrder,
+    confirmed_event,
+)
 from domain.ports import Unavailable
 from storage.orders import PostgresOrderBook
 from storage.sql import load
@@ -225,7 +231,7 @@ async def test_failing_says_why_and_happens_once(
     declined = {transaction_of(order): "declined"}
     failures = [(order.order_id, PROBLEM, declined), (uuid.uuid4(), PROBLEM, {})]
     assert await book.fail(failures) == ["failed", "unknown"]
-    assert await book.fail([(order.order_id, {"kind": "other"}, {})]) == ["failed"]
+    assert await book.fail([(order.order_id, {"kind": "other"}, {})]) == [FAILED_BEFORE]
     assert await _payment(pool, order) == "declined"
     known = await book.by_key(order.user_id, "key")
     assert known is not None
