@@ -52,6 +52,7 @@ class RefundedUnits(RequestModel):
     sku: ShortText | None = None
     variant_id: ShortText | None = None
     quantity: Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
+    restock: Annotated[bool, Field(description="they came back and can be sold again")] = False
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:
@@ -67,6 +68,9 @@ class OrderRefundRequest(RequestModel):
     lines: Annotated[tuple[RefundedUnits, ...], Field(max_length=LINES_MAX)] = ()
     shipping: Annotated[bool, Field(description="also what was paid for shipping")] = False
     whole: Annotated[bool, Field(description="all that is left of the order")] = False
+    restock: Annotated[
+        bool, Field(description="all units of it came back and can be sold again")
+    ] = False
     reason: Annotated[ShortText, Field(description="the buyer sees it")]
 
     model_config = ConfigDict(
@@ -74,7 +78,7 @@ class OrderRefundRequest(RequestModel):
             "examples": [
                 {"lines": [{"sku": "MUG", "quantity": 1}], "reason": "broken on arrival"},
                 {"amount": 5.0, "reason": "late delivery"},
-                {"whole": True, "reason": "sent back"},
+                {"whole": True, "restock": True, "reason": "sent back"},
             ]
         }
     )
@@ -84,6 +88,10 @@ class OrderRefundRequest(RequestModel):
         by_line = bool(self.lines) or self.shipping
         if (self.amount is not None) + by_line + self.whole != 1:
             raise ValueError("send an amount, or lines and shipping, or whole: exactly one of them")
+        if self.restock and not (self.lines or self.whole):
+            raise ValueError(
+                "only units of lines go back into stock; send lines or whole with restock"
+            )
         return self
 
 
@@ -147,7 +155,9 @@ def refusal_problem(refusal: RefundRefusal) -> Problem:
 
 def _scope(body: OrderRefundRequest, currency: str) -> RefundScope:
     if body.amount is None:
-        return RefundScope(units=_units(body), shipping=body.shipping, whole=body.whole)
+        return RefundScope(
+            units=_units(body), shipping=body.shipping, whole=body.whole, restock=body.restock
+        )
     try:
         amount_minor = parse_wire(body.amount, currency)
     except MoneyError as error:
@@ -167,7 +177,7 @@ def _units(body: OrderRefundRequest) -> tuple[UnitsOf, ...]:
             except ValueError as error:
                 raise field_problem(f"lines.{at}.variant_id", str(error)) from None
         assert item is not None
-        units.append(UnitsOf(item=item, quantity=line.quantity))
+        units.append(UnitsOf(item=item, quantity=line.quantity, restock=line.restock))
     return tuple(units)
 
 

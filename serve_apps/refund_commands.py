@@ -51,6 +51,9 @@ def refund_command(
         bool, typer.Option("--shipping", help="Also what was paid for shipping.")
     ] = False,
     whole: Annotated[bool, typer.Option("--whole", help="All that is left.")] = False,
+    restock: Annotated[
+        bool, typer.Option("--restock", help="All units of it came back and can be sold again.")
+    ] = False,
     key: Annotated[
         str | None, typer.Option("--key", help="Repeated with the same key, it refunds once.")
     ] = None,
@@ -61,6 +64,8 @@ def refund_command(
     by_line = bool(line) or shipping
     if (amount is not None) + by_line + whole != 1:
         fail("say what to refund: --amount, or --line and --shipping, or --whole")
+    if restock and not (line or whole):
+        fail("only units of lines go back into stock; give --line or --whole with --restock")
     order_id = _id_of("order", order)
     units = tuple(_units(one) for one in line or ())
 
@@ -70,7 +75,9 @@ def refund_command(
         if currency is None:
             return None
         minor = None if amount is None else _minor(amount, currency)
-        scope = RefundScope(amount_minor=minor, units=units, shipping=shipping, whole=whole)
+        scope = RefundScope(
+            amount_minor=minor, units=units, shipping=shipping, whole=whole, restock=restock
+        )
         draft = RefundDraft(
             refund_id=new_id(),
             order_id=order_id,
@@ -173,6 +180,10 @@ def _show(refund: Refund) -> None:
     name, order = ids.encode(PREFIX, refund.refund_id), ids.encode("order", refund.order_id)
     told = _told(refund.amount_minor, refund.currency)
     _say(f"{name}  {refund.status:7}  {told:>18}  {order}  {refund.reason}")
+    for line in refund.lines:
+        for back in line.returns:
+            told = f" ({back.refusal})" if back.refusal else ""
+            _say(f"  {back.quantity} of {line.sku} back to {back.warehouse}: {back.status}{told}")
     for part in refund.parts:
         if part.refusal is not None:
             charge = part.charge.transaction_id

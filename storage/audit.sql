@@ -149,6 +149,39 @@ SELECT format('movement %s was asked for and is %s, but it has %s lines in the l
 HAVING count(m.movement_id) <> (i.status = 'done')::int
  ORDER BY violation LIMIT $1
 
+-- name: p2_returns
+-- Goods that come back with a refund: no more than it gave money back for, no more to a pair than
+-- the order took from it, and each by the movement that says so.
+WITH came_back AS (
+    SELECT r.order_id, b.refund_id, b.line, b.inventory_id, b.quantity, b.instruction_id
+      FROM refund_returns b JOIN refunds r USING (refund_id)
+      JOIN stock_instructions s USING (instruction_id)
+     WHERE s.status <> 'refused'
+)
+SELECT violation, count(*) OVER () AS total FROM (
+    SELECT format('refund %s gave money back for %s units of line %s, but %s came back',
+                  b.refund_id, l.quantity, b.line, sum(b.quantity)) AS violation
+      FROM came_back b JOIN refund_lines l USING (refund_id, line)
+     GROUP BY b.refund_id, b.line, l.quantity HAVING sum(b.quantity) > l.quantity
+    UNION ALL
+    SELECT format('order %s took %s units from pair %s, but %s came back',
+                  b.order_id, coalesce(t.quantity, 0), b.inventory_id, b.quantity)
+      FROM (SELECT order_id, inventory_id, sum(quantity) AS quantity
+              FROM came_back GROUP BY order_id, inventory_id) b
+      LEFT JOIN (SELECT order_id, inventory_id, sum(quantity) AS quantity
+                   FROM inventory_reservations
+                  WHERE status IN ('allocated', 'shipped', 'cancelled')
+                    AND order_id IN (SELECT order_id FROM came_back)
+                  GROUP BY order_id, inventory_id) t USING (order_id, inventory_id)
+     WHERE b.quantity > coalesce(t.quantity, 0)
+    UNION ALL
+    SELECT format('%s units came back to pair %s with refund %s, but instruction %s is to %s %s'
+                  ' units of pair %s', b.quantity, b.inventory_id, b.refund_id, s.instruction_id,
+                  s.kind, s.quantity, s.inventory_id)
+      FROM refund_returns b JOIN stock_instructions s USING (instruction_id)
+     WHERE (s.kind, s.quantity, s.inventory_id) <> ('return', b.quantity, b.inventory_id)) found
+ ORDER BY violation LIMIT $1
+
 -- name: p2_customers
 -- What customers are said to have of variants with a limit, against their reservations.
 WITH held AS (

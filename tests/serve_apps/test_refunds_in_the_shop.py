@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actors.stock_in import StockIn
 from tests.serve_apps.conftest import Shop, assert_problem
 
 pytestmark = pytest.mark.asyncio
@@ -35,4 +36,20 @@ async def test_a_bought_order_is_refunded_bit_by_bit(shop: Shop) -> None:
     ]
     answer = await shop.client.post(path, json=body, headers={**headers, "Idempotency-Key": "c"})
     assert_problem(answer, 422, "refund_refused")
+    assert await shop.broken_promises() == {}
+
+
+async def test_a_bought_order_that_is_sent_back_can_be_bought_again(shop: Shop) -> None:
+    before, _ = await shop.stock("TEE-S")
+    shopper = await shop.shopper("TEE-S", 3)
+    bought = (await shopper.checkout()).json()
+    token = shop.parts.identities.issue_operator("ann")
+    answer = await shop.client.post(
+        f"/api/v1/orders/{bought['order_id']}/refunds",
+        json={"whole": True, "restock": True, "reason": "sent back"},
+        headers={"Authorization": f"Bearer {token}", "Idempotency-Key": "a"},
+    )
+    assert answer.status_code == 201, answer.text
+    await StockIn(shop.parts.stock_in, shop.parts.stock_client(shop.transport)).carry_out()
+    assert (await shop.stock("TEE-S"))[0] == before
     assert await shop.broken_promises() == {}
