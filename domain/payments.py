@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
+from uuid import UUID
 
 ChargeStatus = Literal[
     "requires_action",  # the buyer has to do something: `next_action`
@@ -93,6 +94,16 @@ class SavedMethod:
     last_four: str
     expiry_month: int | None
     expiry_year: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedMethod:
+    """A means of payment that its customer has removed, and that its provider still keeps."""
+
+    user_id: UUID
+    gateway: str
+    token: str
+    removed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

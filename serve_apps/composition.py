@@ -18,6 +18,7 @@ from starlette.routing import Router
 
 from actors.caretaker import Caretaker
 from actors.directory import Directory
+from actors.method_removal import MethodRemoval
 from actors.outbox_relay import OutboxRelay
 from actors.ray_runtime import ray_transport
 from actors.routing import Routing
@@ -66,6 +67,7 @@ from storage.catalog import CatalogRepository
 from storage.fraud_files import load_scoring
 from storage.metrics_board import RedisMetricsBoard, RedisMetricsReader
 from storage.orders import PostgresOrderBook
+from storage.payment_methods import PaymentMethods
 from storage.placements import PostgresPlacements
 from storage.postgres import open_pool
 from storage.promotions import PostgresPromotions
@@ -224,6 +226,9 @@ async def build_caretaker(host: OwnerHost) -> Caretaker:
         stock_in=StockIn(parts.stock_in, stock),
         metrics=parts.metrics,
         refunds=refunds_over(parts.pool, parts.providers.by_name),
+        method_removal=MethodRemoval(
+            book=PaymentMethods(parts.pool, new_id), vaults=parts.providers.vaults, now=utc_now
+        ),
     )
 
 

@@ -12,3 +12,15 @@ CREATE TABLE refund_returns (
     FOREIGN KEY (refund_id, line) REFERENCES refund_lines (refund_id, line),
     CONSTRAINT one_return_per_line_and_pair UNIQUE (refund_id, line, inventory_id)
 );
+
+-- Means of payment that a customer has removed, until the provider that kept them has let go of
+-- them, too. A row of its own: removing one must not wait for a provider that is away.
+CREATE TABLE removed_payment_methods (
+    user_id     uuid NOT NULL,
+    gateway     varchar(50) NOT NULL,
+    token       varchar(255) NOT NULL,
+    removed_at  timestamptz NOT NULL DEFAULT now(),
+    looked_at   timestamptz NOT NULL DEFAULT '-infinity',
+    PRIMARY KEY (user_id, gateway, token)
+);
+CREATE INDEX removed_payment_methods_due ON removed_payment_methods (looked_at);
