@@ -50,6 +50,7 @@ RefundRefusalName = Literal[
     "idempotency_key_reused",
 ]
 RefundStatus = Literal["pending", "done", "refused"]
+RefundPartStatus = Literal["pending", "done", "refused", "settled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,10 +221,16 @@ class RefundPart:
     done_at: datetime | None
     refusal: str | None
     """What the provider said when it refused; an operator has to look."""
+    settled_by: str | None = None
+    """The operator who settled it without the provider."""
+    settled_note: str | None = None
+    """Where the money went instead."""
 
     @property
-    def status(self) -> RefundStatus:
+    def status(self) -> RefundPartStatus:
         """`pending` while nobody knows that the provider has given it back."""
+        if self.settled_by is not None:
+            return "settled"
         if self.done_at is not None:
             return "done"
         return "pending" if self.refusal is None else "refused"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from domain import ids
 from domain.money import to_wire
-from domain.refunds import Refund, RefundedLine, RefundPart, RefundStatus
+from domain.refunds import Refund, RefundedLine, RefundPart, RefundPartStatus, RefundStatus
 from domain.returns import ReturnStatus
 
 PREFIX = "refund"
@@ -51,8 +51,12 @@ class RefundPartAnswer(BaseModel):
     payment_method: str
     gateway: str
     amount: float
-    status: RefundStatus
+    status: RefundPartStatus = Field(
+        description="`settled`: the provider refused, and an operator gave it back without it"
+    )
     refusal: str | None = Field(description="what the provider said, if it refused")
+    settled_by: str | None = Field(description="the operator who settled it")
+    settled_note: str | None = Field(description="where the money went instead")
 
 
 class RefundAnswer(BaseModel):
@@ -137,4 +141,6 @@ def _part_view(part: RefundPart, currency: str) -> dict[str, Any]:
         "amount": to_wire(part.amount_minor, currency),
         "status": part.status,
         "refusal": part.refusal,
+        "settled_by": part.settled_by,
+        "settled_note": part.settled_note,
     }

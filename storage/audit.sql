@@ -413,10 +413,12 @@ SELECT format('order %s is %s with %s captured charges at the providers, not %s'
 
 -- name: p7_refunds
 -- What the provider gave back of a confirmed order's charge is what we asked for; what was asked
--- for since the books were read, or is under way, may be missing.
+-- for since the books were read, or is under way, may be missing. What an operator settled
+-- outside may have been given back in the provider's own pages, or in another way.
 WITH asked AS (
     SELECT r.payment_id, sum(r.amount_minor) AS asked,
-           coalesce(sum(r.amount_minor) FILTER (WHERE r.done_at <= $3), 0) AS done
+           coalesce(sum(r.amount_minor)
+                    FILTER (WHERE r.done_at <= $3 AND r.settled_by IS NULL), 0) AS done
       FROM refund_parts r GROUP BY r.payment_id
 )
 SELECT format('the provider gave back %s minor units of charge %s, we asked for %s and %s of that'
@@ -523,6 +525,10 @@ SELECT format('payment %s of order %s is %s (%s %s minor units), the provider sa
                       OR EXISTS (SELECT FROM refund_parts r
                                   WHERE r.payment_id = p.payment_id
                                     AND r.done_at IS NULL AND r.refused_at IS NULL)))
+        -- How much of what was settled outside went through the provider, only its refunds tell.
+        AND NOT (p.status IN ('captured', 'refunded') AND c.status IN ('captured', 'refunded')
+                 AND EXISTS (SELECT FROM refund_parts r WHERE r.payment_id = p.payment_id
+                                AND r.settled_by IS NOT NULL))
         OR c.status IN ('authorized', 'captured', 'refunded')
         AND (c.amount_minor <> p.amount_minor OR c.currency <> p.currency::text))
  ORDER BY violation LIMIT $1

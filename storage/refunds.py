@@ -7,7 +7,7 @@ them from then on, long before a provider hears of it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -66,16 +66,43 @@ class PostgresRefunds:
         event: OutboxEvent,
     ) -> None:
         told = [refusal[:REFUSAL_LENGTH_MAX] or "no reason given" for refusal in refused.values()]
-        data = orjson.dumps(event.data).decode()
         refund_id = refund.refund_id
+
+        async def note(connection: Any) -> None:
+            await connection.execute(_SQL["note_done"], refund_id, list(done))
+            await connection.execute(_SQL["note_refused"], refund_id, list(refused), told)
+
+        await self._settled(refund_id, note, event)
+
+    async def settle_outside(
+        self, refund_id: UUID, by: str, how: str, event: OutboxEvent
+    ) -> list[UUID]:
+        """Note that the parts which a provider refused are settled without it; their payments.
+
+        `by` is who answers for that, `how` says where the money went. They are never asked for
+        again. With the last open part, the event is written.
+        """
+        settled: list[UUID] = []
+
+        async def note(connection: Any) -> None:
+            rows = await connection.fetch(_SQL["settle_refused"], refund_id, by, how)
+            settled[:] = [row["payment_id"] for row in rows]
+
+        await self._settled(refund_id, note, event)
+        return settled
+
+    async def _settled(
+        self, refund_id: UUID, note: Callable[[Any], Awaitable[None]], event: OutboxEvent
+    ) -> None:
+        """`note` what became of parts, and what that means for payments and refund, as one."""
+        data = orjson.dumps(event.data).decode()
 
         async def work() -> None:
             async with self._pool.acquire() as connection, connection.transaction():
                 run: Any = connection.execute
                 await run(_SQL["lock_refund"], refund_id)
                 await run(_SQL["lock_payments_of_refund"], refund_id)
-                await run(_SQL["note_done"], refund_id, list(done))
-                await run(_SQL["note_refused"], refund_id, list(refused), told)
+                await note(connection)
                 await run(_SQL["note_payments"], refund_id)
                 about = (event.event_id, event.type, event.subject, data)
                 await run(_SQL["note_refund"], refund_id, *about)
@@ -253,4 +280,5 @@ def _part(row: asyncpg.Record, user_id: UUID) -> RefundPart:
         asked_at=row["created_at"],
     )
     names = ("payment_id", "part", "gateway", "amount_minor", "done_at", "refusal")
+    names += ("settled_by", "settled_note")
     return RefundPart(**{name: row[name] for name in names}, charge=charge)

@@ -101,7 +101,7 @@ JOIN warehouses w USING (warehouse_id)
 WHERE b.refund_id = ANY ($1::uuid[]) ORDER BY b.refund_id, b.line, w.code, b.instruction_id
 
 -- name: find_parts
-SELECT r.refund_id, r.payment_id, r.amount_minor, r.done_at, r.refusal,
+SELECT r.refund_id, r.payment_id, r.amount_minor, r.done_at, r.refusal, r.settled_by, r.settled_note,
        p.part, p.gateway, p.transaction_id, p.amount_minor AS charge_minor, p.currency,
        p.payment_method, p.payment_token, p.customer, p.return_url, p.created_at
 FROM refund_parts r JOIN payments p USING (payment_id)
@@ -163,3 +163,8 @@ WITH again AS (
 )
 UPDATE refunds r SET looked_at = '-infinity'
 WHERE r.refund_id IN (SELECT refund_id FROM again) RETURNING r.refund_id
+
+-- name: settle_refused
+-- Only what a provider has refused: what is open it may yet give back.
+UPDATE refund_parts SET done_at = now(), refused_at = NULL, settled_by = $2, settled_note = $3
+WHERE refund_id = $1 AND refused_at IS NOT NULL RETURNING payment_id

@@ -13,6 +13,18 @@ CREATE TABLE refund_returns (
     CONSTRAINT one_return_per_line_and_pair UNIQUE (refund_id, line, inventory_id)
 );
 
+-- A part that its provider refuses for good is settled outside by an operator, who says how. What
+-- the provider said stays beside it.
+ALTER TABLE refund_parts
+    ADD COLUMN settled_by    text,
+    ADD COLUMN settled_note  text,
+    ADD CONSTRAINT refund_part_settled_says_how
+        CHECK ((settled_by IS NULL) = (settled_note IS NULL)),
+    ADD CONSTRAINT refund_part_settled_is_done CHECK (settled_by IS NULL OR done_at IS NOT NULL),
+    DROP CONSTRAINT refund_part_refused_says_why,
+    ADD CONSTRAINT refund_part_refused_says_why
+        CHECK ((refusal IS NULL) = (refused_at IS NULL AND settled_by IS NULL));
+
 -- Means of payment that a customer has removed, until the provider that kept them has let go of
 -- them, too. A row of its own: removing one must not wait for a provider that is away.
 CREATE TABLE removed_payment_methods (

@@ -159,3 +159,26 @@ def test_what_the_provider_refuses_is_shown_and_asked_for_again(shell: Shell) ->
     assert "  pending  " in shell("refunds", "list")
     assert "was refused" in shell.fails("refunds", "retry", name)
     assert "is no refund" in shell.fails("refunds", "retry", "x")
+
+
+def test_what_the_provider_refuses_for_good_is_settled_without_it(shell: Shell) -> None:
+    order, _ = shell.sell(charged=False)
+
+    async def refuse(pool: asyncpg.Pool) -> str:
+        book = PostgresRefunds(pool)
+        refund = await created(book, asks(ids.decode("order", order)))
+        await settle(book, refund, p1="the account is closed")
+        return ids.encode("refund", refund.refund_id)
+
+    name = shell.books(refuse)
+    assert "needs a --how" in shell.fails("refunds", "settle", name, "--how", " ")
+    said = shell("refunds", "settle", name, "--how", "bank transfer 17", "--by", "bob")
+    first, second, third = said.splitlines()
+    assert "  done  " in first
+    assert "simulated refused: the account is closed" in second
+    assert third == "    settled by bob: bank transfer 17"
+    assert shell("refunds", "list") == ""
+    assert "was refused" in shell.fails("refunds", "settle", name, "--how", "again")
+    assert "was refused" in shell.fails(
+        "refunds", "settle", str(ids.decode("order", order)), "--how", "x"
+    )

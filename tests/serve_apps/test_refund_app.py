@@ -99,6 +99,7 @@ async def test_a_refund_by_line_tells_what_goes_where(counter: Counter) -> None:
     assert told_line == {"sku": sku, "variant_id": variant, "quantity": 1, "amount": 10.26}
     told_line["restocked"] = []
     about = {"payment_method": "card", "gateway": "simulated", "status": "done", "refusal": None}
+    about |= {"settled_by": None, "settled_note": None}
     assert told["parts"] == [{**about, "amount": 12.79}, {**about, "amount": 2.47}]
     answer = await counter.post(order, {"lines": [{"variant_id": variant, "quantity": 2}], **WHY})
     assert answer.json()["amount"] == 20.54

@@ -121,6 +121,28 @@ async def refused_though_it_was_given_back_in_full(world: World) -> None:
     await world.sql("UPDATE refund_parts SET refused_at = $1, refusal = 'none left'", NOW)
 
 
+async def write_settled(world: World, order: str) -> None:
+    """A refund of all of an order that its provider refused, and an operator settled outside."""
+    await write_refund(world, order, ORDER[order].total_minor)
+    await given_back(world, order, 0)
+    await world.sql(
+        "UPDATE refund_parts SET settled_by = 'ann', settled_note = 'in cash', refusal = 'no'"
+        " WHERE refund_id = $1",
+        uid(f"refund-{order}"),
+    )
+
+
+@breaks("P7")
+async def settled_outside_and_more_given_back_than_asked_for(world: World) -> None:
+    await write_settled(world, "first")
+    await world.sql("UPDATE refund_parts SET amount_minor = amount_minor - 5")
+    await world.sql("UPDATE refunds SET amount_minor = amount_minor - 5")
+    await world.sql(
+        "UPDATE payments SET refunded_minor = refunded_minor - 5 WHERE refunded_minor > 0"
+    )
+    await given_back(world, "first", ORDER["first"].total_minor)
+
+
 @breaks("P7")
 async def part_of_a_refund_lost(world: World) -> None:
     await write_refunds(world)
