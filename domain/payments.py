@@ -60,6 +60,9 @@ class NextAction:
     """`redirect`: where to send the buyer (3-D Secure, a wallet)."""
     instructions: Mapping[str, str] = field(default_factory=dict[str, str])
     """`transfer`: account, reference and what else the buyer's bank wants to know."""
+    amount_minor: int | None = None
+    """What the charge comes to, which may be a part of the order; None where it is not told."""
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
