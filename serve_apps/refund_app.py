@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
@@ -30,20 +30,13 @@ from serve_apps.http import (
     problem_answers,
     read_body,
 )
+from serve_apps.operators import Operators
 from serve_apps.refund_answers import RefundAnswer, RefundsAnswer, refund_view
 from storage.refunds import PostgresRefunds
 
 LINES_MAX = 100
 QUANTITY_MAX = 1_000_000
 PATH = "/api/v1/orders/{order_id}/refunds"
-
-
-class Operators(Protocol):
-    """Who may refund."""
-
-    def operator(self, request: Request) -> str:
-        """The operator's name. Raises the Problems `unauthorized` and `forbidden`."""
-        ...
 
 
 class RefundedUnits(RequestModel):
@@ -210,7 +203,7 @@ def add_refund_routes(app: HotApp, service: Callable[[Request], RefundService]) 
 
     async def refund_order(request: Request) -> Response:
         own = service(request)
-        operator = own.operators.operator(request)
+        operator = await own.operators.operator(request)
         key = _idempotency_key(request)
         body = await read_body(request, OrderRefundRequest)
         with _reached():
@@ -256,7 +249,7 @@ def add_refund_routes(app: HotApp, service: Callable[[Request], RefundService]) 
     )
     async def refunds_of_order(request: Request, order_id: str) -> Response:
         own = service(request)
-        own.operators.operator(request)
+        await own.operators.operator(request)
         with _reached():
             return await own.of_order(order_id)
 

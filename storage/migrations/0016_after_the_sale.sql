@@ -36,3 +36,14 @@ CREATE TABLE removed_payment_methods (
     PRIMARY KEY (user_id, gateway, token)
 );
 CREATE INDEX removed_payment_methods_due ON removed_payment_methods (looked_at);
+
+-- Operators' tokens prove themselves, so what ends one before its time has to be written down: all
+-- of a name that were issued until then. The shop asks with each of an operator's requests.
+CREATE TABLE operator_revocations (
+    name        text NOT NULL,
+    issued_to   timestamptz NOT NULL,
+    revoked_by  text NOT NULL CHECK (revoked_by <> ''),
+    reason      text NOT NULL DEFAULT '',
+    revoked_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (name, issued_to)
+);

@@ -26,6 +26,7 @@ from serve_apps.refund_app import RefundService, add_refund_routes
 from storage.refunds import PostgresRefunds
 from tests.actors.memory import Fault, MemoryProvider
 from tests.serve_apps.conftest import assert_problem
+from tests.serve_apps.revoked import operators_of
 from tests.storage.sold import sell, take
 
 pytestmark = pytest.mark.asyncio
@@ -72,7 +73,7 @@ async def counter(pool: asyncpg.Pool) -> AsyncIterator[Counter]:
         config=RefundsConfig(at_first=RetryPolicy(deadline_s=0)),
     )
     app = new_app("Refunds")
-    service = RefundService(refunds, book, identities)
+    service = RefundService(refunds, book, operators_of(identities))
     add_refund_routes(app, lambda request: service)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
