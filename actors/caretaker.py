@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from actors.directory import Directory
+from actors.method_removal import MethodRemoval
 from actors.outbox_relay import BATCH_MAX, OutboxRelay
 from actors.recovery import Recovery
 from actors.refunds import Refunds
@@ -27,6 +28,7 @@ class CaretakerConfig:
     recover_every_s: float = 2.0
     wait_every_s: float = 1.0
     refund_every_s: float = 1.0
+    detach_every_s: float = 5.0
     lease_s: float = 10.0
     """How long recovery's lease holds; renewed with each pass."""
     sweep_every_s: float = 0.5
@@ -52,6 +54,7 @@ class Caretaker:
         stock_in: StockIn,
         metrics: MetricsBoard,
         refunds: Refunds | None = None,
+        method_removal: MethodRemoval | None = None,
         config: CaretakerConfig | None = None,
     ) -> None:
         self._config = config or CaretakerConfig()
@@ -63,6 +66,7 @@ class Caretaker:
         self._stock_in = stock_in
         self._metrics = metrics
         self._refunds = refunds
+        self._method_removal = method_removal
 
     async def run(self) -> None:
         """All loops, until cancelled."""
@@ -72,6 +76,7 @@ class Caretaker:
             group.create_task(self._every("recover", config.recover_every_s, self._recover))
             group.create_task(self._every("waiting", config.wait_every_s, self._look_after))
             group.create_task(self._every("refund", config.refund_every_s, self._refund))
+            group.create_task(self._every("detach", config.detach_every_s, self._detach))
             group.create_task(self._every("sweep", config.sweep_every_s, self._sweep))
             group.create_task(self._every("watch", config.watch_every_s, self._directory.watch))
             group.create_task(self._every("place", config.place_every_s, self._directory.place))
@@ -95,6 +100,10 @@ class Caretaker:
     async def _refund(self) -> None:
         if self._refunds is not None and await self._leads():
             await self._refunds.finish_open()
+
+    async def _detach(self) -> None:
+        if self._method_removal is not None and await self._leads():
+            await self._method_removal.detach_due()
 
     async def _leads(self) -> bool:
         """Of two caretakers, which a partition may leave, one does recovery's work.
@@ -124,6 +133,8 @@ class Caretaker:
         if self._refunds is not None:
             figures["refund_parts_done_total"] = self._refunds.parts_done_total
             figures["refund_parts_refused_total"] = self._refunds.parts_refused_total
+        if self._method_removal is not None:
+            figures["methods_detached_total"] = self._method_removal.detached_total
         await self._metrics.publish("caretaker", "caretaker", figures)
 
     async def _every(self, name: str, seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -222,8 +222,7 @@ class Checkout:
         # An operator may have been quicker than the answer that it is in review.
         if until is not None and now in _WAITING:
             await self._settlement.reach("parked")
-            asked = [state.next_action for state in (states or {}).values()]
-            return Waiting(now, until, tuple(action for action in asked if action is not None))
+            return Waiting(now, until, _asked_of_buyer(states or {}))
         if now == OrderState.CONFIRMED:
             return Confirmed()
         return await self._instead_of_waiting(draft, held, states or {})
@@ -307,6 +306,15 @@ def _not_redeemed(draft: OrderDraft, outcome: RedemptionOutcome) -> dict[str, An
         "coupon": name,
         "reason": "coupon_used_up",
     }
+
+
+def _asked_of_buyer(states: States) -> tuple[NextAction, ...]:
+    """What the buyer has to do for which charge, with what each of them comes to."""
+    return tuple(
+        replace(state.next_action, amount_minor=state.amount_minor, currency=state.currency)
+        for state in states.values()
+        if state.next_action is not None
+    )
 
 
 def _not_to_be_had(demand: Demand, answer: Answer) -> dict[str, Any]:

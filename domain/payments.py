@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
+from uuid import UUID
 
 ChargeStatus = Literal[
     "requires_action",  # the buyer has to do something: `next_action`
@@ -59,6 +60,9 @@ class NextAction:
     """`redirect`: where to send the buyer (3-D Secure, a wallet)."""
     instructions: Mapping[str, str] = field(default_factory=dict[str, str])
     """`transfer`: account, reference and what else the buyer's bank wants to know."""
+    amount_minor: int | None = None
+    """What the charge comes to, which may be a part of the order; None where it is not told."""
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,16 @@ class SavedMethod:
     last_four: str
     expiry_month: int | None
     expiry_year: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedMethod:
+    """A means of payment that its customer has removed, and that its provider still keeps."""
+
+    user_id: UUID
+    gateway: str
+    token: str
+    removed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

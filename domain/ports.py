@@ -420,6 +420,13 @@ class MethodVault(Protocol):
         """
         ...
 
+    async def detach_method(self, payer: str, token: str) -> None:
+        """Let go of what `save_method` kept; what is not kept (any more) is let go of already.
+
+        Charges that were made with it can still be captured and refunded. Raises Unavailable.
+        """
+        ...
+
 
 class EventBus(Protocol):
     """Where the outbox goes."""

@@ -14,12 +14,15 @@ The rules, which are all the rules:
    shipping by largest remainder.
 5. The money goes back to all means of payment, in proportion to what is left of each, by largest
    remainder.
+6. Goods go back into stock only if the refund says that they came back, and only with the units
+   that it gives the money back for (`domain.returns`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -29,6 +32,7 @@ from domain.money import to_wire
 from domain.orders import OutboxEvent
 from domain.payments import ChargeRequest
 from domain.promises import SOLD
+from domain.returns import CameBack, PlannedReturn, ReturnedUnits, TakenFrom, plan_returns
 from domain.transitions import OrderState
 
 ORDER_REFUNDED = "order.refunded"
@@ -42,9 +46,11 @@ RefundRefusalName = Literal[
     "shipping_already_refunded",
     "nothing_to_refund",
     "refund_above_balance",
+    "restock_not_possible",
     "idempotency_key_reused",
 ]
 RefundStatus = Literal["pending", "done", "refused"]
+RefundPartStatus = Literal["pending", "done", "refused", "settled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,8 @@ class UnitsOf:
 
     item: str | UUID
     quantity: int
+    restock: bool = False
+    """They came back and can be sold again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,8 @@ class RefundScope:
     units: tuple[UnitsOf, ...] = ()
     shipping: bool = False
     whole: bool = False
+    restock: bool = False
+    """All units of it came back and can be sold again."""
 
     def __post_init__(self) -> None:
         by_line = bool(self.units) or self.shipping
@@ -72,6 +82,15 @@ class RefundScope:
             raise ValueError("the amount of a refund must be above 0")
         if any(one.quantity < 1 for one in self.units):
             raise ValueError("the quantity of a refunded line must be 1 or more")
+        if self.restock and not (self.units or self.whole):
+            raise ValueError(
+                "only units of lines go back into stock; name lines, or the whole order"
+            )
+
+    @property
+    def restocks(self) -> bool:
+        """True if anything of it goes back into stock."""
+        return self.restock or any(one.restock for one in self.units)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +135,8 @@ class SoldOrder:
     lines: tuple[SoldLine, ...]
     parts: tuple[PaidPart, ...]
     shipping_refunded: bool = False
+    taken: tuple[TakenFrom, ...] = ()
+    """Where its goods came from; looked up for a refund that restocks, else empty."""
 
     @property
     def balance_minor(self) -> int:
@@ -148,6 +169,8 @@ class RefundPlan:
     lines: tuple[PlannedLine, ...]
     shipping_minor: int
     parts: tuple[PlannedPart, ...]
+    returns: tuple[PlannedReturn, ...] = ()
+    """What goes back into stock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +205,8 @@ class RefundedLine:
     sku: str
     quantity: int
     amount_minor: int
+    returns: tuple[ReturnedUnits, ...] = ()
+    """What of it went back into stock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,10 +221,16 @@ class RefundPart:
     done_at: datetime | None
     refusal: str | None
     """What the provider said when it refused; an operator has to look."""
+    settled_by: str | None = None
+    """The operator who settled it without the provider."""
+    settled_note: str | None = None
+    """Where the money went instead."""
 
     @property
-    def status(self) -> RefundStatus:
+    def status(self) -> RefundPartStatus:
         """`pending` while nobody knows that the provider has given it back."""
+        if self.settled_by is not None:
+            return "settled"
         if self.done_at is not None:
             return "done"
         return "pending" if self.refusal is None else "refused"
@@ -257,9 +288,8 @@ def plan_refund(order: SoldOrder, scope: RefundScope) -> RefundPlan | RefundRefu
         return _refusal(order, "order_not_refundable", detail)
     if scope.amount_minor is not None:
         return _plan(order, scope.amount_minor, (), 0)
-    if scope.whole:
-        return _everything(order)
-    return _units(order, scope)
+    plan = _everything(order) if scope.whole else _units(order, scope)
+    return plan if isinstance(plan, RefundRefusal) else _with_returns(order, scope, plan)
 
 
 def worth_of_lines(order: SoldOrder) -> list[int]:
@@ -353,6 +383,45 @@ def _take(order: SoldOrder, wanted: UnitsOf, taken: list[int]) -> RefundRefusal 
         f" were bought {wanted.quantity - missing} are left to refund; ask for no more than that"
     )
     return _refusal(order, "line_already_refunded", detail)
+
+
+def _with_returns(
+    order: SoldOrder, scope: RefundScope, plan: RefundPlan
+) -> RefundPlan | RefundRefusal:
+    came_back = _came_back(order, scope, plan)
+    if not came_back:
+        if not scope.restock:
+            return plan
+        detail = "no units are left that this refund could give back; leave out the restock"
+        return _refusal(order, "restock_not_possible", detail)
+    returns = plan_returns(came_back, order.taken)
+    if not isinstance(returns, CameBack):
+        return replace(plan, returns=returns)
+    sku = next(line.sku for line in order.lines if line.line == returns.line)
+    left = sum(one.left for one in order.taken if one.variant_id == returns.variant_id)
+    detail = (
+        f"{returns.quantity} of {sku} are to go back into stock, but only {left} that left it for"
+        " this order have not come back; refund the rest without a restock"
+    )
+    return _refusal(order, "restock_not_possible", detail)
+
+
+def _came_back(order: SoldOrder, scope: RefundScope, plan: RefundPlan) -> list[CameBack]:
+    """The units of the plan that go back into stock, line by line."""
+    variants = {line.line: line.variant_id for line in order.lines}
+    skus = {line.sku: line.variant_id for line in order.lines}
+    wanted: Counter[UUID] = Counter()
+    for one in scope.units:
+        if one.restock:
+            wanted[one.item if isinstance(one.item, UUID) else skus[one.item]] += one.quantity
+    came_back: list[CameBack] = []
+    for line in plan.lines:
+        variant_id = variants[line.line]
+        units = line.quantity if scope.restock else min(line.quantity, wanted[variant_id])
+        wanted[variant_id] -= units
+        if units > 0:
+            came_back.append(CameBack(line=line.line, variant_id=variant_id, quantity=units))
+    return came_back
 
 
 def _worth_of_units(line: SoldLine, worth_minor: int, units: int) -> int:

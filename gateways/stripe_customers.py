@@ -12,6 +12,7 @@ from gateways.stripe_calls import SEARCHED_MAX, StripeCalls, id_of, listed, quot
 from gateways.stripe_charges import Refusal, saved_method_of
 
 IDS_REMEMBERED_MAX = 10_000
+_NOT_FOUND = 404
 _TOKEN = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
@@ -60,6 +61,24 @@ class StripeCustomers:
         if isinstance(answer, Refusal) or answer.body.get("customer") != customer:
             return None
         return saved_method_of(answer.body, customer)
+
+    async def detach_method(self, payer: str, token: str) -> None:
+        """Detach a payment method from the payer's customer at Stripe, for ever."""
+        if not _TOKEN.fullmatch(token):  # never kept
+            return
+        answer = await self._calls.post(
+            f"detach:{payer}:{token}",
+            lambda options: self._calls.v1.payment_methods.detach_async(token, {}, options),
+        )
+        if not isinstance(answer, Refusal) and not answer.replayed:
+            return
+        # Stripe refuses to detach what is detached already: what it is now decides.
+        now = await self._calls.get(self._calls.v1.payment_methods.retrieve_async(token))
+        if isinstance(now, Refusal):
+            if now.status != _NOT_FOUND:
+                raise Unavailable(f"Stripe does not tell whether it detached a method ({why(now)})")
+        elif now.body.get("customer") is not None:
+            raise Unavailable("Stripe still has a payment method that it was to detach")
 
     async def customer_of(self, payer: str) -> str:
         """Stripe's customer for one of ours, or for a charge of nobody we know; made once."""

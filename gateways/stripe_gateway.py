@@ -230,6 +230,10 @@ class StripeGateway:
         """
         return await self._customers.save_method(payer, token)
 
+    async def detach_method(self, payer: str, token: str) -> None:
+        """Detach a payment method; it cannot be attached or charged again."""
+        await self._customers.detach_method(payer, token)
+
     async def _find(self, charge: ChargeRequest) -> tuple[str, Body | None] | ChargeState:
         """The intent's id, and its body if that is what it is now.
 

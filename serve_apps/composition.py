@@ -18,6 +18,7 @@ from starlette.routing import Router
 
 from actors.caretaker import Caretaker
 from actors.directory import Directory
+from actors.method_removal import MethodRemoval
 from actors.outbox_relay import OutboxRelay
 from actors.ray_runtime import ray_transport
 from actors.routing import Routing
@@ -44,6 +45,7 @@ from serve_apps.live_app import add_live_routes
 from serve_apps.live_feed import LiveConfig, LiveFeed
 from serve_apps.log_output import keep_values_out_of_tracebacks
 from serve_apps.method_app import add_method_routes
+from serve_apps.operators import Operators
 from serve_apps.overview import Overview
 from serve_apps.payment_providers import PaymentProviders
 from serve_apps.quote_app import add_quote_routes
@@ -65,7 +67,9 @@ from storage.carts import CartRepository
 from storage.catalog import CatalogRepository
 from storage.fraud_files import load_scoring
 from storage.metrics_board import RedisMetricsBoard, RedisMetricsReader
+from storage.operator_revocations import OperatorRevocations
 from storage.orders import PostgresOrderBook
+from storage.payment_methods import PaymentMethods
 from storage.placements import PostgresPlacements
 from storage.postgres import open_pool
 from storage.promotions import PostgresPromotions
@@ -98,6 +102,7 @@ class Parts:
         self.availability = AvailabilityBoard(redis)
         self.metrics = RedisMetricsBoard(redis)
         self.identities = Identities(settings.signing_key())
+        self.operators = Operators(self.identities, OperatorRevocations(pool))
         self._spacing_s = settings.batch_spacing_ms / 1_000
         self.providers = PaymentProviders(settings, pool, self.orders.note_event)
         self.promotions = PostgresPromotions(pool)
@@ -225,6 +230,9 @@ async def build_caretaker(host: OwnerHost) -> Caretaker:
         stock_in=StockIn(parts.stock_in, stock),
         metrics=parts.metrics,
         refunds=refunds_over(parts.pool, parts.providers.by_name),
+        method_removal=MethodRemoval(
+            book=PaymentMethods(parts.pool, new_id), vaults=parts.providers.vaults, now=utc_now
+        ),
     )
 
 
@@ -316,9 +324,7 @@ def checkout_app(
             app.state.webhooks = services.webhooks
             app.state.resuming = services.resuming
             app.state.methods = services.methods
-            app.state.refunds = refund_service(
-                parts.pool, parts.providers.by_name, parts.identities
-            )
+            app.state.refunds = refund_service(parts.pool, parts.providers.by_name, parts.operators)
             figures = report_for_ever(
                 parts.metrics,
                 "checkout",
@@ -350,7 +356,7 @@ def fraud_app(settings: Settings | None = None, transport: OwnerTransport | None
                 parts.checkout(parts.stock_client(transport)),
                 pool=parts.pool,
                 orders=parts.orders,
-                identities=parts.identities,
+                operators=parts.operators,
             )
             yield
             await app.state.reviews.drain()

@@ -39,6 +39,11 @@ class NextActionAnswer(BaseModel):
     kind: Literal["redirect", "transfer"]
     url: str | None = Field(description="redirect: where to approve the payment")
     instructions: dict[str, str] = Field(description="transfer: what the buyer's bank is told")
+    amount: float | None = Field(
+        description="what this payment comes to, perhaps not the whole order"
+    )
+    amount_minor: int | None = Field(description="the same in minor units")
+    currency: str | None
 
 
 class WaitingAnswer(BaseModel):
@@ -147,9 +152,22 @@ def waiting_view(
 
 def _actions_view(actions: Sequence[NextAction]) -> list[dict[str, Any]]:
     return [
-        {"kind": one.kind, "url": one.url, "instructions": dict(one.instructions)}
+        {
+            "kind": one.kind,
+            "url": one.url,
+            "instructions": dict(one.instructions),
+            "amount": _amount(one),
+            "amount_minor": one.amount_minor,
+            "currency": one.currency,
+        }
         for one in actions
     ]
+
+
+def _amount(action: NextAction) -> float | None:
+    if action.amount_minor is None or action.currency is None:
+        return None
+    return to_wire(action.amount_minor, action.currency)
 
 
 def order_view(order: StoredOrder, refunds: Sequence[Refund] = ()) -> dict[str, Any]:

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+KEEPING_MAX = 256
+"""Events of the simulated provider that are being written down at once.
+
+One takes a statement and a connection of the pool. With the database away every one waits for its
+timeout, so without a bound a rush of charges would leave as many tasks waiting as there were charges.
+"""
+
 
 class PaymentProviders:
     """Stripe if there is a key for it, else the simulated provider; a second one if configured."""
@@ -51,6 +58,7 @@ class PaymentProviders:
         )
         self._on_event = on_event
         self._keeping: set[asyncio.Future[object]] = set()
+        self.events_dropped_total = 0
         self.stripe = _stripe(settings)
         self.first: PaymentProvider = self.stripe or self.simulated
         self.second = _second(settings)
@@ -89,6 +97,15 @@ class PaymentProviders:
 
     def _keep(self, event: ProviderEvent) -> None:
         # Should it be lost: an order that waits is looked at every few seconds anyway.
+        if len(self._keeping) >= KEEPING_MAX:
+            if self.events_dropped_total % KEEPING_MAX == 0:  # not a line for each of a flood
+                _log.warning(
+                    "provider_event_not_kept",
+                    reason=f"{KEEPING_MAX} are being written down; is the database away?",
+                    dropped_total=self.events_dropped_total + 1,
+                )
+            self.events_dropped_total += 1
+            return
         kept = asyncio.ensure_future(self._on_event(self.simulated.name, event))
         self._keeping.add(kept)
         kept.add_done_callback(self._kept)

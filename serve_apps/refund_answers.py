@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from domain import ids
 from domain.money import to_wire
-from domain.refunds import Refund, RefundedLine, RefundPart, RefundStatus
+from domain.refunds import Refund, RefundedLine, RefundPart, RefundPartStatus, RefundStatus
+from domain.returns import ReturnStatus
 
 PREFIX = "refund"
 
@@ -25,6 +26,15 @@ class BuyersRefund(BaseModel):
     created_at: datetime
 
 
+class ReturnAnswer(BaseModel):
+    """Units that go back into the stock of a warehouse."""
+
+    warehouse: str
+    quantity: int
+    status: ReturnStatus = Field(description="`pending` until the stock's owner has booked it")
+    refusal: str | None = Field(description="why the stock's owner refused")
+
+
 class RefundLineAnswer(BaseModel):
     """Units of a line that were given back, and what they came to."""
 
@@ -32,6 +42,7 @@ class RefundLineAnswer(BaseModel):
     variant_id: str
     quantity: int
     amount: float
+    restocked: list[ReturnAnswer] = Field(description="what of it came back")
 
 
 class RefundPartAnswer(BaseModel):
@@ -40,8 +51,12 @@ class RefundPartAnswer(BaseModel):
     payment_method: str
     gateway: str
     amount: float
-    status: RefundStatus
+    status: RefundPartStatus = Field(
+        description="`settled`: the provider refused, and an operator gave it back without it"
+    )
     refusal: str | None = Field(description="what the provider said, if it refused")
+    settled_by: str | None = Field(description="the operator who settled it")
+    settled_note: str | None = Field(description="where the money went instead")
 
 
 class RefundAnswer(BaseModel):
@@ -107,6 +122,15 @@ def _line_view(line: RefundedLine, currency: str) -> dict[str, Any]:
         "variant_id": ids.encode("var", line.variant_id),
         "quantity": line.quantity,
         "amount": to_wire(line.amount_minor, currency),
+        "restocked": [
+            {
+                "warehouse": one.warehouse,
+                "quantity": one.quantity,
+                "status": one.status,
+                "refusal": one.refusal,
+            }
+            for one in line.returns
+        ],
     }
 
 
@@ -117,4 +141,6 @@ def _part_view(part: RefundPart, currency: str) -> dict[str, Any]:
         "amount": to_wire(part.amount_minor, currency),
         "status": part.status,
         "refusal": part.refusal,
+        "settled_by": part.settled_by,
+        "settled_note": part.settled_note,
     }

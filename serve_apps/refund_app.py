@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
@@ -30,6 +30,7 @@ from serve_apps.http import (
     problem_answers,
     read_body,
 )
+from serve_apps.operators import Operators
 from serve_apps.refund_answers import RefundAnswer, RefundsAnswer, refund_view
 from storage.refunds import PostgresRefunds
 
@@ -38,20 +39,13 @@ QUANTITY_MAX = 1_000_000
 PATH = "/api/v1/orders/{order_id}/refunds"
 
 
-class Operators(Protocol):
-    """Who may refund."""
-
-    def operator(self, request: Request) -> str:
-        """The operator's name. Raises the Problems `unauthorized` and `forbidden`."""
-        ...
-
-
 class RefundedUnits(RequestModel):
     """Units of one line of the order, by `sku` or by `variant_id`."""
 
     sku: ShortText | None = None
     variant_id: ShortText | None = None
     quantity: Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
+    restock: Annotated[bool, Field(description="they came back and can be sold again")] = False
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:
@@ -67,6 +61,9 @@ class OrderRefundRequest(RequestModel):
     lines: Annotated[tuple[RefundedUnits, ...], Field(max_length=LINES_MAX)] = ()
     shipping: Annotated[bool, Field(description="also what was paid for shipping")] = False
     whole: Annotated[bool, Field(description="all that is left of the order")] = False
+    restock: Annotated[
+        bool, Field(description="all units of it came back and can be sold again")
+    ] = False
     reason: Annotated[ShortText, Field(description="the buyer sees it")]
 
     model_config = ConfigDict(
@@ -74,7 +71,7 @@ class OrderRefundRequest(RequestModel):
             "examples": [
                 {"lines": [{"sku": "MUG", "quantity": 1}], "reason": "broken on arrival"},
                 {"amount": 5.0, "reason": "late delivery"},
-                {"whole": True, "reason": "sent back"},
+                {"whole": True, "restock": True, "reason": "sent back"},
             ]
         }
     )
@@ -84,6 +81,10 @@ class OrderRefundRequest(RequestModel):
         by_line = bool(self.lines) or self.shipping
         if (self.amount is not None) + by_line + self.whole != 1:
             raise ValueError("send an amount, or lines and shipping, or whole: exactly one of them")
+        if self.restock and not (self.lines or self.whole):
+            raise ValueError(
+                "only units of lines go back into stock; send lines or whole with restock"
+            )
         return self
 
 
@@ -147,7 +148,9 @@ def refusal_problem(refusal: RefundRefusal) -> Problem:
 
 def _scope(body: OrderRefundRequest, currency: str) -> RefundScope:
     if body.amount is None:
-        return RefundScope(units=_units(body), shipping=body.shipping, whole=body.whole)
+        return RefundScope(
+            units=_units(body), shipping=body.shipping, whole=body.whole, restock=body.restock
+        )
     try:
         amount_minor = parse_wire(body.amount, currency)
     except MoneyError as error:
@@ -167,7 +170,7 @@ def _units(body: OrderRefundRequest) -> tuple[UnitsOf, ...]:
             except ValueError as error:
                 raise field_problem(f"lines.{at}.variant_id", str(error)) from None
         assert item is not None
-        units.append(UnitsOf(item=item, quantity=line.quantity))
+        units.append(UnitsOf(item=item, quantity=line.quantity, restock=line.restock))
     return tuple(units)
 
 
@@ -200,7 +203,7 @@ def add_refund_routes(app: HotApp, service: Callable[[Request], RefundService]) 
 
     async def refund_order(request: Request) -> Response:
         own = service(request)
-        operator = own.operators.operator(request)
+        operator = await own.operators.operator(request)
         key = _idempotency_key(request)
         body = await read_body(request, OrderRefundRequest)
         with _reached():
@@ -246,7 +249,7 @@ def add_refund_routes(app: HotApp, service: Callable[[Request], RefundService]) 
     )
     async def refunds_of_order(request: Request, order_id: str) -> Response:
         own = service(request)
-        own.operators.operator(request)
+        await own.operators.operator(request)
         with _reached():
             return await own.of_order(order_id)
 

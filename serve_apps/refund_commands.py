@@ -21,7 +21,7 @@ from domain import ids
 from domain.card_numbers import carries_card_number
 from domain.money import EXPONENTS, MoneyError, parse_wire
 from domain.ports import Unavailable
-from domain.refunds import Refund, RefundDraft, RefundRefusal, RefundScope, UnitsOf
+from domain.refunds import Refund, RefundDraft, RefundRefusal, RefundScope, UnitsOf, refunded_event
 from serve_apps.composition import Parts, new_id
 from serve_apps.refund_answers import PREFIX
 from serve_apps.refund_parts import refunds_over
@@ -51,6 +51,9 @@ def refund_command(
         bool, typer.Option("--shipping", help="Also what was paid for shipping.")
     ] = False,
     whole: Annotated[bool, typer.Option("--whole", help="All that is left.")] = False,
+    restock: Annotated[
+        bool, typer.Option("--restock", help="All units of it came back and can be sold again.")
+    ] = False,
     key: Annotated[
         str | None, typer.Option("--key", help="Repeated with the same key, it refunds once.")
     ] = None,
@@ -61,6 +64,8 @@ def refund_command(
     by_line = bool(line) or shipping
     if (amount is not None) + by_line + whole != 1:
         fail("say what to refund: --amount, or --line and --shipping, or --whole")
+    if restock and not (line or whole):
+        fail("only units of lines go back into stock; give --line or --whole with --restock")
     order_id = _id_of("order", order)
     units = tuple(_units(one) for one in line or ())
 
@@ -70,7 +75,9 @@ def refund_command(
         if currency is None:
             return None
         minor = None if amount is None else _minor(amount, currency)
-        scope = RefundScope(amount_minor=minor, units=units, shipping=shipping, whole=whole)
+        scope = RefundScope(
+            amount_minor=minor, units=units, shipping=shipping, whole=whole, restock=restock
+        )
         draft = RefundDraft(
             refund_id=new_id(),
             order_id=order_id,
@@ -125,6 +132,32 @@ def retry(
     _say(f"{refund}: the provider is asked again")
 
 
+@refunds_app.command("settle")
+def settle(
+    refund: Annotated[str, typer.Argument(help="The refund: refund_… or a UUID.")],
+    how: Annotated[str, typer.Option("--how", help="Where the money went instead.")],
+    by: By,
+    home: Home = None,
+) -> None:
+    """Note that what a provider refused was given back without it. It is not asked again."""
+    _check(by, how, None, needs="settling needs a --how")
+    refund_id = _id_of(PREFIX, refund)
+
+    async def work(parts: Parts) -> Refund | None:
+        book = PostgresRefunds(parts.pool)
+        found = await book.find(refund_id)
+        if found is None:
+            return None
+        event = refunded_event(new_id(), found)
+        settled = await book.settle_outside(refund_id, by, how.strip(), event)
+        return await book.find(refund_id) if settled else None
+
+    settled = _done(home, work)
+    if settled is None:
+        fail(f"nothing of {refund[:80]} was refused; see `doorbuster refunds list`")
+    _show(settled)
+
+
 def _done(home: Path | None, work: Callable[[Parts], Awaitable[Any]]) -> Any:
     try:
         return on_databases(settings_of(home), work)
@@ -132,9 +165,9 @@ def _done(home: Path | None, work: Callable[[Parts], Awaitable[Any]]) -> Any:
         fail(str(error))
 
 
-def _check(by: str, reason: str, key: str | None) -> None:
+def _check(by: str, reason: str, key: str | None, needs: str = "a refund needs a --reason") -> None:
     if not 0 < len(reason.strip()) <= _REASON_MAX:
-        fail(f"a refund needs a --reason of at most {_REASON_MAX} characters")
+        fail(f"{needs} of at most {_REASON_MAX} characters")
     for text in (by, key):
         if text is not None and not 0 < len(text) <= _NAME_MAX:
             fail(f"--by and --key take 1 to {_NAME_MAX} characters")
@@ -173,11 +206,17 @@ def _show(refund: Refund) -> None:
     name, order = ids.encode(PREFIX, refund.refund_id), ids.encode("order", refund.order_id)
     told = _told(refund.amount_minor, refund.currency)
     _say(f"{name}  {refund.status:7}  {told:>18}  {order}  {refund.reason}")
+    for line in refund.lines:
+        for back in line.returns:
+            told = f" ({back.refusal})" if back.refusal else ""
+            _say(f"  {back.quantity} of {line.sku} back to {back.warehouse}: {back.status}{told}")
     for part in refund.parts:
         if part.refusal is not None:
             charge = part.charge.transaction_id
             told = _told(part.amount_minor, refund.currency)
             _say(f"  {told} of {charge}: {part.gateway} refused: {part.refusal}")
+            if part.settled_by is not None:
+                _say(f"    settled by {part.settled_by}: {part.settled_note}")
 
 
 def _say(text: str) -> None:

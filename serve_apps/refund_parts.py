@@ -10,7 +10,7 @@ import asyncpg
 from actors.refunds import Refunds
 from domain.ports import PaymentProvider
 from serve_apps.checkout_parts import new_id, utc_now
-from serve_apps.identity import Identities
+from serve_apps.operators import Operators
 from serve_apps.refund_app import RefundService
 from storage.refunds import PostgresRefunds
 
@@ -27,7 +27,7 @@ def refunds_over(pool: asyncpg.Pool, providers: Mapping[str, PaymentProvider]) -
 
 
 def refund_service(
-    pool: asyncpg.Pool, providers: Mapping[str, PaymentProvider], identities: Identities
+    pool: asyncpg.Pool, providers: Mapping[str, PaymentProvider], operators: Operators
 ) -> RefundService:
     """What answers operators over HTTP."""
-    return RefundService(refunds_over(pool, providers), PostgresRefunds(pool), identities)
+    return RefundService(refunds_over(pool, providers), PostgresRefunds(pool), operators)

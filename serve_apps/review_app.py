@@ -30,7 +30,8 @@ from serve_apps.http import (
     problem_answers,
     read_body,
 )
-from serve_apps.identity import PREFIX, Identities
+from serve_apps.identity import PREFIX
+from serve_apps.operators import Operators
 from storage.key_ring import TamperedError, UnknownKeyError
 from storage.personal_data import PersonalData
 from storage.reviews import PostgresReviews
@@ -74,14 +75,14 @@ class ReviewService:
         book: PostgresReviews,
         desk: Reviews,
         personal: Callable[[UUID], Awaitable[PersonalData | None]],
-        identities: Identities,
+        operators: Operators,
         now: Callable[[], datetime],
     ) -> None:
         self._book = book
         self._desk = desk
         self._personal = personal
         self._now = now
-        self.identities = identities
+        self.operators = operators
 
     async def page(
         self, *, decided: bool, limit: int, after: UUID | None
@@ -201,7 +202,7 @@ def add_review_routes(app: HotApp, service: Callable[[Request], ReviewService]) 
         decided: Annotated[bool, Query()] = False,
     ) -> Response:
         own = service(request)
-        own.identities.operator(request)
+        await own.operators.operator(request)
         with _reached():
             page, next_after, waiting = await own.page(
                 decided=decided, limit=limit, after=_after(cursor)
@@ -221,7 +222,7 @@ def add_review_routes(app: HotApp, service: Callable[[Request], ReviewService]) 
     )
     async def fraud_review(request: Request, order_id: str) -> Response:
         own = service(request)
-        own.identities.operator(request)
+        await own.operators.operator(request)
         with _reached():
             shown = await own.review(_order_id(order_id))
         if shown is None:
@@ -230,7 +231,7 @@ def add_review_routes(app: HotApp, service: Callable[[Request], ReviewService]) 
 
     async def decide_review(request: Request) -> Response:
         own = service(request)
-        by = own.identities.operator(request)
+        by = await own.operators.operator(request)
         body = await read_body(request, ReviewDecisionBody)
         order_id: str = request.path_params["order_id"]
         with _reached():

@@ -6,7 +6,7 @@ import asyncpg
 
 from actors.reviews import Reviews
 from serve_apps.checkout_parts import CheckoutParts, utc_now
-from serve_apps.identity import Identities
+from serve_apps.operators import Operators
 from serve_apps.review_app import ReviewService
 from storage.orders import PostgresOrderBook
 from storage.reviews import PostgresReviews
@@ -17,11 +17,11 @@ def review_service(
     *,
     pool: asyncpg.Pool,
     orders: PostgresOrderBook,
-    identities: Identities,
+    operators: Operators,
 ) -> ReviewService:
     """The queue over these parts; what operators decide is settled by `checkout`."""
     book = PostgresReviews(pool)
     desk = Reviews(book=book, orders=orders, settlement=checkout.settlement, now=utc_now)
     return ReviewService(
-        book=book, desk=desk, personal=orders.personal, identities=identities, now=utc_now
+        book=book, desk=desk, personal=orders.personal, operators=operators, now=utc_now
     )

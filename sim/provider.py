@@ -123,6 +123,10 @@ class SimulatedProvider:
             expiry_year=2034,
         )
 
+    async def detach_method(self, payer: str, token: str) -> None:
+        """Nothing is kept: test means are everybody's."""
+        del payer, token
+
     async def charges(self) -> AsyncIterator[Charge]:
         """All charges, for the audit."""
         async for charge in books.all_charges(self._pool):

@@ -54,6 +54,7 @@ _CHECKS: Mapping[str, tuple[_Check, ...]] = {
         _Check("p2_replay"),
         _Check("p2_ledger"),
         _Check("p2_instructions"),
+        _Check("p2_returns"),
         _Check("p2_customers"),
     ),
     "P3": (_Check("p3_missing"), _Check("p3_acknowledged"), _Check("p3_late")),

@@ -149,6 +149,39 @@ SELECT format('movement %s was asked for and is %s, but it has %s lines in the l
 HAVING count(m.movement_id) <> (i.status = 'done')::int
  ORDER BY violation LIMIT $1
 
+-- name: p2_returns
+-- Goods that come back with a refund: no more than it gave money back for, no more to a pair than
+-- the order took from it, and each by the movement that says so.
+WITH came_back AS (
+    SELECT r.order_id, b.refund_id, b.line, b.inventory_id, b.quantity, b.instruction_id
+      FROM refund_returns b JOIN refunds r USING (refund_id)
+      JOIN stock_instructions s USING (instruction_id)
+     WHERE s.status <> 'refused'
+)
+SELECT violation, count(*) OVER () AS total FROM (
+    SELECT format('refund %s gave money back for %s units of line %s, but %s came back',
+                  b.refund_id, l.quantity, b.line, sum(b.quantity)) AS violation
+      FROM came_back b JOIN refund_lines l USING (refund_id, line)
+     GROUP BY b.refund_id, b.line, l.quantity HAVING sum(b.quantity) > l.quantity
+    UNION ALL
+    SELECT format('order %s took %s units from pair %s, but %s came back',
+                  b.order_id, coalesce(t.quantity, 0), b.inventory_id, b.quantity)
+      FROM (SELECT order_id, inventory_id, sum(quantity) AS quantity
+              FROM came_back GROUP BY order_id, inventory_id) b
+      LEFT JOIN (SELECT order_id, inventory_id, sum(quantity) AS quantity
+                   FROM inventory_reservations
+                  WHERE status IN ('allocated', 'shipped', 'cancelled')
+                    AND order_id IN (SELECT order_id FROM came_back)
+                  GROUP BY order_id, inventory_id) t USING (order_id, inventory_id)
+     WHERE b.quantity > coalesce(t.quantity, 0)
+    UNION ALL
+    SELECT format('%s units came back to pair %s with refund %s, but instruction %s is to %s %s'
+                  ' units of pair %s', b.quantity, b.inventory_id, b.refund_id, s.instruction_id,
+                  s.kind, s.quantity, s.inventory_id)
+      FROM refund_returns b JOIN stock_instructions s USING (instruction_id)
+     WHERE (s.kind, s.quantity, s.inventory_id) <> ('return', b.quantity, b.inventory_id)) found
+ ORDER BY violation LIMIT $1
+
 -- name: p2_customers
 -- What customers are said to have of variants with a limit, against their reservations.
 WITH held AS (
@@ -380,10 +413,12 @@ SELECT format('order %s is %s with %s captured charges at the providers, not %s'
 
 -- name: p7_refunds
 -- What the provider gave back of a confirmed order's charge is what we asked for; what was asked
--- for since the books were read, or is under way, may be missing.
+-- for since the books were read, or is under way, may be missing. What an operator settled
+-- outside may have been given back in the provider's own pages, or in another way.
 WITH asked AS (
     SELECT r.payment_id, sum(r.amount_minor) AS asked,
-           coalesce(sum(r.amount_minor) FILTER (WHERE r.done_at <= $3), 0) AS done
+           coalesce(sum(r.amount_minor)
+                    FILTER (WHERE r.done_at <= $3 AND r.settled_by IS NULL), 0) AS done
       FROM refund_parts r GROUP BY r.payment_id
 )
 SELECT format('the provider gave back %s minor units of charge %s, we asked for %s and %s of that'
@@ -490,6 +525,10 @@ SELECT format('payment %s of order %s is %s (%s %s minor units), the provider sa
                       OR EXISTS (SELECT FROM refund_parts r
                                   WHERE r.payment_id = p.payment_id
                                     AND r.done_at IS NULL AND r.refused_at IS NULL)))
+        -- How much of what was settled outside went through the provider, only its refunds tell.
+        AND NOT (p.status IN ('captured', 'refunded') AND c.status IN ('captured', 'refunded')
+                 AND EXISTS (SELECT FROM refund_parts r WHERE r.payment_id = p.payment_id
+                                AND r.settled_by IS NOT NULL))
         OR c.status IN ('authorized', 'captured', 'refunded')
         AND (c.amount_minor <> p.amount_minor OR c.currency <> p.currency::text))
  ORDER BY violation LIMIT $1

@@ -58,7 +58,8 @@ LEFT JOIN LATERAL (
 -- name: by_keys
 SELECT o.*, k.position,
        CASE WHEN o.status = 'awaiting_payment' THEN
-           (SELECT jsonb_agg(p.next_action ORDER BY p.part) FROM payments p
+           (SELECT jsonb_agg(p.next_action || jsonb_build_object('amount_minor', p.amount_minor,
+                                 'currency', p.currency) ORDER BY p.part) FROM payments p
             WHERE p.order_id = o.order_id AND p.next_action IS NOT NULL) END AS actions
 FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (user_id, idempotency_key, position)
 JOIN orders o USING (user_id, idempotency_key)
@@ -209,7 +210,8 @@ DELETE FROM orders o USING gone WHERE o.order_id = gone.order_id
 -- name: find
 SELECT o.*,
        CASE WHEN o.status = 'awaiting_payment' THEN
-           (SELECT jsonb_agg(p.next_action ORDER BY p.part) FROM payments p
+           (SELECT jsonb_agg(p.next_action || jsonb_build_object('amount_minor', p.amount_minor,
+                                 'currency', p.currency) ORDER BY p.part) FROM payments p
             WHERE p.order_id = o.order_id AND p.next_action IS NOT NULL) END AS actions
 FROM orders o WHERE o.order_id = $1 AND o.user_id = $2
 

@@ -10,13 +10,21 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.payments import SavedMethod
+from domain.payments import RemovedMethod, SavedMethod
+from domain.transitions import OrderState
 from storage.sql import load
 from storage.stock_journal import reach
 
 METHODS_OF_CUSTOMER_MAX = 20
 BRAND_LENGTH_MAX = 40
 LAST_DIGITS = 4
+UNDER_WAY = (
+    OrderState.PENDING,
+    OrderState.IN_REVIEW,
+    OrderState.ACCEPTED,
+    OrderState.AWAITING_PAYMENT,
+)
+"""Orders that may yet be charged."""
 T = TypeVar("T")
 _SQL = load("payment_methods")
 
@@ -77,6 +85,7 @@ class PaymentMethods:
         async def work(connection: Any) -> StoredMethod | None:
             if not await connection.fetchval(_SQL["has_room"], *place):
                 return None
+            await connection.execute(_SQL["keep_attached"], user_id, gateway, method.token)
             if default:
                 await connection.execute(_SQL["clear_default"], user_id)
             return _kept(await connection.fetchrow(_SQL["add"], method_id, user_id, *values))
@@ -97,7 +106,8 @@ class PaymentMethods:
     async def remove(self, user_id: UUID, method_id: UUID) -> bool:
         """Forget one; False if the customer has no such. After the default, the newest is it.
 
-        Orders that it paid keep their token: they can still be refunded.
+        Orders that it paid keep their token: they can still be refunded. The provider is told
+        later (`due`), so this does not depend on it.
         """
 
         async def work(connection: Any) -> bool:
@@ -106,6 +116,19 @@ class PaymentMethods:
             return removed is not None
 
         return await self._alone(user_id, work)
+
+    # -- letting providers forget: RemovedMethods --------------------------------------------------
+
+    async def due(
+        self, looked_at_before: datetime, gateways: Sequence[str], limit: int
+    ) -> list[RemovedMethod]:
+        values = (looked_at_before, list(gateways), limit, list(UNDER_WAY))
+        rows = await reach(lambda: self._pool.fetch(_SQL["due_for_detaching"], *values))
+        return [RemovedMethod(**dict(row)) for row in rows]
+
+    async def detached(self, removed: RemovedMethod) -> None:
+        values = (removed.user_id, removed.gateway, removed.token, removed.removed_at)
+        await reach(lambda: self._pool.execute(_SQL["detached"], *values))
 
     async def _alone(self, user_id: UUID, work: Callable[[Any], Awaitable[T]]) -> T:
         """In a transaction that no other change of this customer's methods is in."""

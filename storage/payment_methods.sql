@@ -39,8 +39,41 @@ SELECT * FROM payment_methods WHERE user_id = $1 AND method_id = $2
 -- name: set_default
 UPDATE payment_methods SET is_default = true WHERE user_id = $1 AND method_id = $2 RETURNING *
 
+-- name: keep_attached
+-- Whoever saves again what was removed a moment ago wants to keep it.
+DELETE FROM removed_payment_methods WHERE user_id = $1 AND gateway = $2 AND token = $3
+
 -- name: remove
-DELETE FROM payment_methods WHERE user_id = $1 AND method_id = $2 RETURNING method_id
+WITH removed AS (
+    DELETE FROM payment_methods WHERE user_id = $1 AND method_id = $2
+    RETURNING method_id, user_id, gateway, token
+), told AS (
+    INSERT INTO removed_payment_methods (user_id, gateway, token)
+    SELECT user_id, gateway, token FROM removed
+    ON CONFLICT (user_id, gateway, token) DO UPDATE
+    SET removed_at = excluded.removed_at, looked_at = excluded.looked_at
+)
+SELECT method_id FROM removed
+
+-- name: due_for_detaching
+-- An order that is under way may yet be charged with it: it waits for that order's end.
+WITH due AS (
+    SELECT m.user_id, m.gateway, m.token FROM removed_payment_methods m
+    WHERE m.looked_at < $1 AND m.gateway = ANY ($2::text[])
+      AND NOT EXISTS (
+          SELECT FROM orders o JOIN payments p USING (order_id)
+          WHERE o.user_id = m.user_id AND o.status = ANY ($4::order_status[])
+            AND p.gateway = m.gateway AND p.payment_token = m.token)
+    ORDER BY m.looked_at LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+UPDATE removed_payment_methods m SET looked_at = now() FROM due
+WHERE (m.user_id, m.gateway, m.token) = (due.user_id, due.gateway, due.token)
+RETURNING m.user_id, m.gateway, m.token, m.removed_at
+
+-- name: detached
+-- Unless it was saved and removed again meanwhile.
+DELETE FROM removed_payment_methods
+WHERE user_id = $1 AND gateway = $2 AND token = $3 AND removed_at = $4
 
 -- name: newest_is_default
 -- If there is no other.

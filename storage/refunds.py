@@ -7,7 +7,7 @@ them from then on, long before a provider hears of it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from domain import ids
 from domain.orders import OutboxEvent
 from domain.payments import ChargeRequest
 from domain.refunds import (
@@ -30,6 +31,7 @@ from domain.refunds import (
     SoldOrder,
     plan_refund,
 )
+from domain.returns import ReturnedUnits, TakenFrom, instruction_of
 from domain.transitions import PaymentState
 from storage.sql import load
 from storage.stock_journal import reach
@@ -64,16 +66,43 @@ class PostgresRefunds:
         event: OutboxEvent,
     ) -> None:
         told = [refusal[:REFUSAL_LENGTH_MAX] or "no reason given" for refusal in refused.values()]
-        data = orjson.dumps(event.data).decode()
         refund_id = refund.refund_id
+
+        async def note(connection: Any) -> None:
+            await connection.execute(_SQL["note_done"], refund_id, list(done))
+            await connection.execute(_SQL["note_refused"], refund_id, list(refused), told)
+
+        await self._settled(refund_id, note, event)
+
+    async def settle_outside(
+        self, refund_id: UUID, by: str, how: str, event: OutboxEvent
+    ) -> list[UUID]:
+        """Note that the parts which a provider refused are settled without it; their payments.
+
+        `by` is who answers for that, `how` says where the money went. They are never asked for
+        again. With the last open part, the event is written.
+        """
+        settled: list[UUID] = []
+
+        async def note(connection: Any) -> None:
+            rows = await connection.fetch(_SQL["settle_refused"], refund_id, by, how)
+            settled[:] = [row["payment_id"] for row in rows]
+
+        await self._settled(refund_id, note, event)
+        return settled
+
+    async def _settled(
+        self, refund_id: UUID, note: Callable[[Any], Awaitable[None]], event: OutboxEvent
+    ) -> None:
+        """`note` what became of parts, and what that means for payments and refund, as one."""
+        data = orjson.dumps(event.data).decode()
 
         async def work() -> None:
             async with self._pool.acquire() as connection, connection.transaction():
                 run: Any = connection.execute
                 await run(_SQL["lock_refund"], refund_id)
                 await run(_SQL["lock_payments_of_refund"], refund_id)
-                await run(_SQL["note_done"], refund_id, list(done))
-                await run(_SQL["note_refused"], refund_id, list(refused), told)
+                await note(connection)
                 await run(_SQL["note_payments"], refund_id)
                 about = (event.event_id, event.type, event.subject, data)
                 await run(_SQL["note_refund"], refund_id, *about)
@@ -112,7 +141,7 @@ class PostgresRefunds:
 async def _create(connection: Any, draft: RefundDraft) -> RefundRecord | RefundRefusal | None:
     # Each statement after the lock sees what was committed while it was waited for.
     payments = await connection.fetch(_SQL["lock_payments"], draft.order_id)
-    order = await _sold_order(connection, draft.order_id, payments)
+    order = await _sold_order(connection, draft, payments)
     if order is None:
         return None
     known = await connection.fetchval(_SQL["by_key"], draft.order_id, draft.idempotency_key)
@@ -131,13 +160,16 @@ async def _create(connection: Any, draft: RefundDraft) -> RefundRecord | RefundR
     if isinstance(plan, RefundRefusal):
         return plan
     await connection.execute(_SQL["create"], *_columns(draft, plan, order.currency))
+    if plan.returns:
+        await connection.execute(_SQL["return_to_stock"], *_returns(draft, plan))
     [refund] = await _find(connection, [draft.refund_id])
     return RefundRecord(refund=refund, repeated=False)
 
 
 async def _sold_order(
-    connection: Any, order_id: UUID, payments: Sequence[asyncpg.Record]
+    connection: Any, draft: RefundDraft, payments: Sequence[asyncpg.Record]
 ) -> SoldOrder | None:
+    order_id = draft.order_id
     row = await connection.fetchrow(_SQL["order"], order_id)
     if row is None:
         return None
@@ -152,7 +184,15 @@ async def _sold_order(
         for payment in payments
         if payment["status"] == PaymentState.CAPTURED
     )
-    return SoldOrder(**dict(row), lines=tuple(SoldLine(**dict(one)) for one in lines), parts=parts)
+    # No index leads from an order to what it took: this reads all reservations that there are.
+    restocks = draft.scope.restocks
+    taken = await connection.fetch(_SQL["taken_from"], order_id) if restocks else ()
+    return SoldOrder(
+        **dict(row),
+        lines=tuple(SoldLine(**dict(one)) for one in lines),
+        parts=parts,
+        taken=tuple(TakenFrom(**dict(one)) for one in taken),
+    )
 
 
 def _columns(draft: RefundDraft, plan: RefundPlan, currency: str) -> list[Any]:
@@ -168,6 +208,18 @@ def _columns(draft: RefundDraft, plan: RefundPlan, currency: str) -> list[Any]:
     ]
 
 
+def _returns(draft: RefundDraft, plan: RefundPlan) -> list[Any]:
+    """What the `return_to_stock` query takes, in its order."""
+    return [
+        *(draft.refund_id, draft.requested_by, draft.reason),
+        ids.encode("refund", draft.refund_id),
+        [instruction_of(draft.refund_id, one) for one in plan.returns],
+        [one.line for one in plan.returns],
+        [one.inventory_id for one in plan.returns],
+        [one.quantity for one in plan.returns],
+    ]
+
+
 async def _find(books: Any, refund_ids: Sequence[UUID]) -> list[Refund]:
     """The refunds with their lines and parts, oldest first. `books` is a pool or a connection."""
     if not refund_ids:
@@ -175,8 +227,9 @@ async def _find(books: Any, refund_ids: Sequence[UUID]) -> list[Refund]:
     refunds = await books.fetch(_SQL["find"], refund_ids)
     lines = _grouped(await books.fetch(_SQL["find_lines"], refund_ids))
     parts = _grouped(await books.fetch(_SQL["find_parts"], refund_ids))
+    returns = _grouped(await books.fetch(_SQL["find_returns"], refund_ids))
     return [
-        _refund(row, lines.get(row["refund_id"], ()), parts.get(row["refund_id"], ()))
+        _refund(row, *(rows.get(row["refund_id"], ()) for rows in (lines, parts, returns)))
         for row in refunds
     ]
 
@@ -187,15 +240,30 @@ def _grouped(rows: Sequence[asyncpg.Record]) -> dict[UUID, list[asyncpg.Record]]
 
 
 def _refund(
-    row: asyncpg.Record, lines: Sequence[asyncpg.Record], parts: Sequence[asyncpg.Record]
+    row: asyncpg.Record,
+    lines: Sequence[asyncpg.Record],
+    parts: Sequence[asyncpg.Record],
+    returns: Sequence[asyncpg.Record],
 ) -> Refund:
     names = ("refund_id", "order_id", "amount_minor", "shipping_minor", "currency", "reason")
     names += ("requested_by", "request_hash", "created_at", "done_at")
-    of_line = ("line", "variant_id", "sku", "quantity", "amount_minor")
     return Refund(
         **{name: row[name] for name in names},
-        lines=tuple(RefundedLine(**{name: one[name] for name in of_line}) for one in lines),
+        lines=tuple(_line(one, returns) for one in lines),
         parts=tuple(_part(one, row["user_id"]) for one in parts),
+    )
+
+
+def _line(row: asyncpg.Record, returns: Sequence[asyncpg.Record]) -> RefundedLine:
+    names = ("line", "variant_id", "sku", "quantity", "amount_minor")
+    of_return = ("instruction_id", "inventory_id", "warehouse", "quantity", "status", "refusal")
+    return RefundedLine(
+        **{name: row[name] for name in names},
+        returns=tuple(
+            ReturnedUnits(**{name: one[name] for name in of_return})
+            for one in returns
+            if one["line"] == row["line"]
+        ),
     )
 
 
@@ -212,4 +280,5 @@ def _part(row: asyncpg.Record, user_id: UUID) -> RefundPart:
         asked_at=row["created_at"],
     )
     names = ("payment_id", "part", "gateway", "amount_minor", "done_at", "refusal")
+    names += ("settled_by", "settled_note")
     return RefundPart(**{name: row[name] for name in names}, charge=charge)

@@ -20,6 +20,34 @@ SELECT i.line, i.variant_id, coalesce(v.sku, '') AS sku, i.quantity, i.subtotal_
 FROM order_items i LEFT JOIN product_variants v USING (variant_id)
 WHERE i.order_id = $1 ORDER BY i.line
 
+-- name: taken_from
+-- Units that are promised beyond the stock have left no warehouse. What an owner refused to book
+-- did not come back.
+SELECT t.inventory_id, i.variant_id, t.quantity,
+       (SELECT coalesce(sum(b.quantity), 0)::int
+        FROM refund_returns b JOIN refunds r USING (refund_id)
+        JOIN stock_instructions s USING (instruction_id)
+        WHERE r.order_id = $1 AND b.inventory_id = t.inventory_id AND s.status <> 'refused')
+           AS returned
+FROM (SELECT inventory_id, sum(quantity)::int AS quantity FROM inventory_reservations
+      WHERE order_id = $1 AND status IN ('allocated', 'shipped') AND NOT backordered
+      GROUP BY inventory_id) t
+JOIN inventory i USING (inventory_id)
+ORDER BY t.inventory_id
+
+-- name: return_to_stock
+-- The pairs' owners carry it out, as everything that `doorbuster stock` asks for.
+WITH asked AS (
+    INSERT INTO stock_instructions
+        (instruction_id, inventory_id, kind, quantity, actor, reason, reference)
+    SELECT w.instruction_id, w.inventory_id, 'return', w.quantity, $2, $3, $4
+    FROM unnest($5::uuid[], $7::uuid[], $8::int[]) AS w (instruction_id, inventory_id, quantity)
+)
+INSERT INTO refund_returns (instruction_id, refund_id, line, inventory_id, quantity)
+SELECT w.instruction_id, $1, w.line, w.inventory_id, w.quantity
+FROM unnest($5::uuid[], $6::smallint[], $7::uuid[], $8::int[])
+    AS w (instruction_id, line, inventory_id, quantity)
+
 -- name: create
 -- updated_at of the payments tells the audit that their charges may change from now on.
 WITH refund AS (
@@ -63,8 +91,17 @@ JOIN order_items i ON i.order_id = r.order_id AND i.line = l.line
 LEFT JOIN product_variants v USING (variant_id)
 WHERE l.refund_id = ANY ($1::uuid[]) ORDER BY l.refund_id, l.line
 
+-- name: find_returns
+SELECT b.refund_id, b.line, b.instruction_id, b.inventory_id, w.code AS warehouse, b.quantity,
+       s.status, s.refusal
+FROM refund_returns b
+JOIN stock_instructions s USING (instruction_id)
+JOIN inventory i ON i.inventory_id = b.inventory_id
+JOIN warehouses w USING (warehouse_id)
+WHERE b.refund_id = ANY ($1::uuid[]) ORDER BY b.refund_id, b.line, w.code, b.instruction_id
+
 -- name: find_parts
-SELECT r.refund_id, r.payment_id, r.amount_minor, r.done_at, r.refusal,
+SELECT r.refund_id, r.payment_id, r.amount_minor, r.done_at, r.refusal, r.settled_by, r.settled_note,
        p.part, p.gateway, p.transaction_id, p.amount_minor AS charge_minor, p.currency,
        p.payment_method, p.payment_token, p.customer, p.return_url, p.created_at
 FROM refund_parts r JOIN payments p USING (payment_id)
@@ -126,3 +163,8 @@ WITH again AS (
 )
 UPDATE refunds r SET looked_at = '-infinity'
 WHERE r.refund_id IN (SELECT refund_id FROM again) RETURNING r.refund_id
+
+-- name: settle_refused
+-- Only what a provider has refused: what is open it may yet give back.
+UPDATE refund_parts SET done_at = now(), refused_at = NULL, settled_by = $2, settled_note = $3
+WHERE refund_id = $1 AND refused_at IS NOT NULL RETURNING payment_id

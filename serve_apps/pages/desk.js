@@ -11,7 +11,7 @@ try {
 
 export const operator = {
   get isKnown() { return Boolean(token); },
-  /** The name in the token: `operator_<name>.<expiry>.<signature>`. */
+  /** The name in the token: `operator_<name>.<issued>-<expiry>.<signature>`. */
   get name() { return token?.replace(/^operator_/, "").split(".").slice(0, -2).join(".") ?? ""; },
   set(value) {
     token = value || null;

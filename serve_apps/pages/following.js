@@ -71,8 +71,10 @@ export function waitingPart(order, { isBack, signal }) {
       "Go to the payment page"));
 }
 
-function instructions({ instructions: told, url }, order) {
-  const rows = [["amount", String(order.grand_total.toFixed(2)), money(order.grand_total, order.currency)],
+function instructions({ instructions: told, url, amount, currency }, order) {
+  // Of an order that is paid in parts, the transfer is one.
+  const due = amount ?? order.grand_total;
+  const rows = [["amount", String(due.toFixed(2)), money(due, currency ?? order.currency)],
     ...Object.entries(told).map(([name, text]) => [name, text, text])];
   return el("div", { class: "transfer" },
     el("dl", {}, rows.map(([name, text, shown]) => {

@@ -24,13 +24,14 @@ AT_ONCE = CaretakerConfig(
     report_every_s=0,
     wait_every_s=0,
     refund_every_s=0,
+    detach_every_s=0,
     pause_after_failure_s=0,
 )
 
 
 async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
     shop, metrics, looks = MemoryShop(), MemoryMetrics(), 0
-    watched, finished = asyncio.Event(), asyncio.Event()
+    watched, finished, detached = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Looks(MemoryHost):
         async def ping(self, owners: Sequence[str], timeout_s: float) -> list[bool | None]:
@@ -53,6 +54,16 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
             finished.set()
             return 0
 
+    class Detaches:
+        detached_total = 0
+
+        async def detach_due(self) -> int:
+            self.detached_total += 1
+            if self.detached_total == 1:
+                raise Unavailable("a provider is away")
+            detached.set()
+            return 0
+
     async with shop.open() as parts:
         await parts.checkout.run(*an_order([(1, [shop.pair(5)])]))
         caretaker = Caretaker(
@@ -64,11 +75,13 @@ async def test_a_pass_that_fails_is_made_again_and_stops_no_other() -> None:
             stock_in=StockIn(NothingAsked(), parts.stock),
             metrics=metrics,
             refunds=Finishes(),  # type: ignore[arg-type]
+            method_removal=Detaches(),  # type: ignore[arg-type]
             config=AT_ONCE,
         )
         running = asyncio.create_task(caretaker.run())
         await watched.wait()
         await finished.wait()
+        await detached.wait()
         while metrics.shown.get(("caretaker", "caretaker"), {}).get("published_total") != 1:
             metrics.changed.clear()
             await metrics.changed.wait()

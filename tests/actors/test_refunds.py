@@ -17,7 +17,7 @@ from actors.retry import RetryPolicy
 from domain.orders import OrderDraft
 from domain.payments import ChargeRequest, ChargeState, RefundRequest
 from domain.ports import Unavailable
-from domain.refunds import Refund, RefundRecord, RefundRefusal, RefundScope
+from domain.refunds import Refund, RefundRecord, RefundRefusal, RefundScope, refunded_event
 from storage.refunds import PostgresRefunds
 from tests.actors.memory import Fault, MemoryProvider
 from tests.storage.sold import amount, asks, events, payments_of, sell
@@ -183,6 +183,20 @@ async def test_what_the_provider_refuses_is_kept_for_an_operator_and_not_asked_f
     assert desk.provider.calls == []
     assert await events(desk.pool) == []
     assert [one.refund_id for one in await desk.book.undone()] == [refund.refund_id]
+
+
+async def test_what_was_settled_outside_is_not_asked_for_again(desk: Desk) -> None:
+    order = await desk.sell(3_000, 580)
+    await desk.provider.refund(order.parts[0].charge, RefundRequest("by-hand", 2_500))
+    refund = await desk.refund(order)
+    event = refunded_event(uuid.uuid4(), refund)
+    await desk.book.settle_outside(refund.refund_id, "bob", "2500 there, 500 in cash", event)
+    assert (await desk.now(refund)).status == "done"
+    desk.provider.calls.clear()
+    assert await desk.refunds.finish_open() == 0
+    assert desk.provider.calls == []
+    assert desk.given_back(order) == [2_500, 580]
+    assert len(await events(desk.pool)) == 1
 
 
 async def test_two_who_carry_out_the_same_refund_give_it_back_once(

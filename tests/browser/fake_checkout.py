@@ -59,6 +59,8 @@ class Till:
         """Raised by a test so that everything costs more."""
         self.gift_cards: dict[str, float] = {}
         self.store_credit = 0.0
+        self.transfer_minor = 10_041
+        """What is left for a transfer to pay, of an order that is paid in parts."""
         self.invoice_limit = 0.0
         self.reviews = False
         """Whether the next orders are looked at first."""
@@ -191,9 +193,12 @@ class Till:
                 self.return_urls[order_id] = method["return_url"]
                 url = f"/simulated-provider/{order_id}"
                 action = {"kind": "redirect", "url": url, "instructions": {}}
+                action |= {"amount": None, "amount_minor": None, "currency": None}
                 return "awaiting_payment", [action], timedelta(minutes=15)
             if method["type"] == "bank_transfer":
+                minor = self.transfer_minor
                 action = {"kind": "transfer", "url": None, "instructions": INSTRUCTIONS}
+                action |= {"amount": minor / 100, "amount_minor": minor, "currency": "USD"}
                 return "awaiting_payment", [action], timedelta(days=7)
         return "confirmed", [], timedelta()
 

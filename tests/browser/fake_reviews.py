@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from domain.ids import encode
 from tests.browser.fake_catalog import XSS_NAME
 
-TOKEN = "operator_ann.1900000000.0123456789abcdef0123456789abcdef"
+TOKEN = "operator_ann.1800000000000-1900000000.0123456789abcdef0123456789abcdef"
 _PATH = "/api/v1/fraud/reviews"
 _SHIP = {
     "name": "Ada Byron",

@@ -260,6 +260,7 @@ def test_a_transfer_shows_where_to_send_the_money(visit: Visit) -> None:
     expect(heading(page, "Your order waits for your transfer")).to_be_visible()
     for text in INSTRUCTIONS.values():
         expect(page.get_by_text(text)).to_be_visible()
+    expect(page.locator(".transfer")).to_contain_text("$100.41")  # not the whole order
     expect(page.get_by_text("We'll tell you here when it has come")).to_be_visible()
     expect(page.get_by_text("Held for you until")).to_be_visible()
     page.get_by_role("button", name="Copy: Reference").click()

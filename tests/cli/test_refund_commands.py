@@ -19,7 +19,7 @@ from serve_apps.refund_commands import refund_command, refunds_app
 from storage.postgres import open_pool
 from storage.refunds import PostgresRefunds
 from tests.storage.books import write_charge
-from tests.storage.sold import asks, created, sell, settle
+from tests.storage.sold import asks, created, sell, settle, take
 
 WHY = ("--reason", "broken on arrival")
 ORDER = "order_01h455vb4pex5vsknk084sn02q"
@@ -71,6 +71,7 @@ class Shell:
         async def work(pool: asyncpg.Pool) -> OrderDraft:
             order = await sell(pool)
             [part] = order.parts
+            await take(pool, order)
             if charged:
                 about = {"status": "captured", "amount_minor": order.total_minor}
                 await write_charge(pool, part.transaction_id, **about)
@@ -95,6 +96,8 @@ def shell(tmp_path: Path, database_url: str) -> Shell:
         ((ORDER, "--whole", "--reason", "x" * 201), "needs a --reason"),
         ((ORDER, "--whole", "--reason", "card 4242 4242 4242 4242"), "card number"),
         ((ORDER, "--whole", "--by", "", *WHY), "1 to 255 characters"),
+        ((ORDER, "--amount", "1", "--restock", *WHY), "only units of lines go back"),
+        ((ORDER, "--shipping", "--restock", *WHY), "only units of lines go back"),
         (("ann", "--whole", *WHY), "is no order"),
         ((ORDER, "--line", "MUG", *WHY), "is not SKU=QUANTITY"),
         ((ORDER, "--line", "MUG=0", *WHY), "is not SKU=QUANTITY"),
@@ -131,6 +134,14 @@ def test_an_order_is_refunded_bit_by_bit(shell: Shell) -> None:
     assert shell("refunds", "list") == ""
 
 
+def test_goods_that_came_back_wait_for_the_owner_of_their_stock(shell: Shell) -> None:
+    order, sku = shell.sell()
+    _, back = shell("refund", order, "--line", f"{sku}=2", "--restock", *WHY).splitlines()
+    assert re.fullmatch(rf"  2 of {sku} back to \w+: pending", back)
+    asked = shell.books(lambda pool: pool.fetchval("SELECT quantity FROM stock_instructions"))
+    assert asked == 2
+
+
 def test_what_the_provider_refuses_is_shown_and_asked_for_again(shell: Shell) -> None:
     order, _ = shell.sell(charged=False)
 
@@ -148,3 +159,26 @@ def test_what_the_provider_refuses_is_shown_and_asked_for_again(shell: Shell) ->
     assert "  pending  " in shell("refunds", "list")
     assert "was refused" in shell.fails("refunds", "retry", name)
     assert "is no refund" in shell.fails("refunds", "retry", "x")
+
+
+def test_what_the_provider_refuses_for_good_is_settled_without_it(shell: Shell) -> None:
+    order, _ = shell.sell(charged=False)
+
+    async def refuse(pool: asyncpg.Pool) -> str:
+        book = PostgresRefunds(pool)
+        refund = await created(book, asks(ids.decode("order", order)))
+        await settle(book, refund, p1="the account is closed")
+        return ids.encode("refund", refund.refund_id)
+
+    name = shell.books(refuse)
+    assert "needs a --how" in shell.fails("refunds", "settle", name, "--how", " ")
+    said = shell("refunds", "settle", name, "--how", "bank transfer 17", "--by", "bob")
+    first, second, third = said.splitlines()
+    assert "  done  " in first
+    assert "simulated refused: the account is closed" in second
+    assert third == "    settled by bob: bank transfer 17"
+    assert shell("refunds", "list") == ""
+    assert "was refused" in shell.fails("refunds", "settle", name, "--how", "again")
+    assert "was refused" in shell.fails(
+        "refunds", "settle", str(ids.decode("order", order)), "--how", "x"
+    )

@@ -96,6 +96,9 @@ async def test_localstripe_saves_a_card(local: StripeGateway, local_url: str) ->
     again = charge("tx-5", payment_token=saved.token, customer=saved.customer)
     assert await local.authorize(again) == is_("authorized")
     assert await local.save_method("u-1", "pm_unknown") is None
+    for _ in range(2):
+        await local.detach_method("u-1", saved.token)
+    await local.detach_method("u-1", "pm_unknown")
 
 
 # --- stripe-mock
@@ -180,6 +183,7 @@ async def test_stripe_mock_accepts_every_other_request(mock: StripeGateway, noti
     with pytest.raises(Unavailable):  # whatever is canceled stays as it was
         await mock.void(bought)
     await mock.save_method("u-1", "pm_1")
+    await mock.detach_method("u-1", "pm_1")
     await mock.lookup(charge("tx-2", asked_at=NOW - timedelta(days=2)))
     assert _all_accepted(noting) == {
         "POST /v1/payment_intents",
@@ -193,4 +197,5 @@ async def test_stripe_mock_accepts_every_other_request(mock: StripeGateway, noti
         "GET /v1/customers/search",
         "POST /v1/customers",
         "POST /v1/payment_methods/ID/attach",
+        "POST /v1/payment_methods/ID/detach",
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.payments import RefundRequest
-from domain.ports import RefundRefused
+from domain.ports import RefundRefused, Unavailable
 from gateways.stripe_gateway import StripeGateway
 from tests.gateways.scripted_http import Says
 from tests.gateways.stripe_script import (
@@ -132,3 +132,46 @@ async def test_a_method_that_cannot_be_saved(gateway: StripeGateway, stripe: Str
     of_another = {"id": "pm_7", "type": "card", "customer": "cus_2", "card": {}}
     stripe.answers["GET /v1/payment_methods/pm_7"] = Says(of_another)
     assert await gateway.save_method("u-1", "pm_7") is None
+
+
+DETACH = "POST /v1/payment_methods/pm_7/detach"
+METHOD = "GET /v1/payment_methods/pm_7"
+
+
+async def test_a_method_is_detached_once(gateway: StripeGateway, stripe: Stripe) -> None:
+    detached = {"id": "pm_7", "type": "card", "customer": None, "card": {}}
+    stripe.answers = {DETACH: Says(detached)}
+    await gateway.detach_method("u-1", "pm_7")
+    assert stripe.only(DETACH).key == "detach:u-1:pm_7"
+    stripe.answers = {DETACH: Says(detached, headers=REPLAYED), METHOD: Says(detached)}
+    await gateway.detach_method("u-1", "pm_7")
+
+
+@pytest.mark.parametrize(
+    "now",
+    [Says({"id": "pm_7", "customer": None}), refused(404, code="resource_missing")],
+    ids=["detached before", "unknown"],
+)
+async def test_what_is_not_attached_any_more_is_detached(
+    gateway: StripeGateway, stripe: Stripe, now: Says
+) -> None:
+    stripe.answers = {DETACH: refused(400, code="payment_method_not_attached"), METHOD: now}
+    await gateway.detach_method("u-1", "pm_7")
+
+
+async def test_a_token_that_never_was_one_is_not_asked_about(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    stripe.answers = {}
+    await gateway.detach_method("u-1", "../customers")
+
+
+@pytest.mark.parametrize(
+    "now", [Says({"id": "pm_7", "customer": "cus_1"}), refused(400, code="something_else")]
+)
+async def test_what_may_still_be_attached_is_asked_for_again(
+    gateway: StripeGateway, stripe: Stripe, now: Says
+) -> None:
+    stripe.answers = {DETACH: refused(400, code="payment_method_busy"), METHOD: now}
+    with pytest.raises(Unavailable):
+        await gateway.detach_method("u-1", "pm_7")

@@ -112,7 +112,7 @@ NOON = 1_800_000_000.0
 
 def operator_refused(identities: Identities, authorization: str | None, kind: str) -> Problem:
     with pytest.raises(Problem) as caught:
-        identities.operator(request(authorization))
+        identities.operator_token(request(authorization))
     assert caught.value.kind == kind
     assert "doorbuster token operator" in caught.value.detail
     return caught.value
@@ -122,17 +122,25 @@ def operator_refused(identities: Identities, authorization: str | None, kind: st
 def test_an_operators_token_names_the_operator(name: str) -> None:
     token = HERE.issue_operator(name)
     assert token.startswith(f"operator_{name}.")
-    assert Identities(b"key").operator(request(f"bearer {token}")) == name
+    assert Identities(b"key").operator_token(request(f"bearer {token}")).name == name
 
 
 def test_an_operators_token_ends() -> None:
     token = Identities(b"key", now=lambda: NOON).issue_operator("ann", days=2)
     end = NOON + 2 * 86_400
-    assert Identities(b"key", now=lambda: end - 1).operator(request(f"Bearer {token}")) == "ann"
+    told = Identities(b"key", now=lambda: end - 1).operator_token(request(f"Bearer {token}"))
+    assert (told.name, told.issued_ms) == ("ann", int(NOON) * 1_000)
     problem = operator_refused(
         Identities(b"key", now=lambda: end), f"Bearer {token}", "unauthorized"
     )
     assert "has ended" in problem.detail
+
+
+def test_a_token_from_before_they_said_when_they_were_issued_is_good_until_a_revocation() -> None:
+    claim = f"operator_a.1.{int(NOON) + 60}"
+    header = f"Bearer {claim}.{HERE._sign(claim)}".encode()
+    told = Identities(b"key", now=lambda: NOON).operator_token(request(header))
+    assert (told.name, told.issued_ms) == ("a.1", 0)
 
 
 def test_a_customer_is_no_operator() -> None:
@@ -169,7 +177,8 @@ def test_an_operators_token_of_another_key_is_refused() -> None:
 def test_an_operators_signature_holds_for_its_name_and_its_end_only() -> None:
     name, end, signature = HERE.issue_operator("ann").split(".")
     operator_refused(HERE, f"Bearer operator_bob.{end}.{signature}", "unauthorized")
-    operator_refused(HERE, f"Bearer {name}.{int(end) + 1}.{signature}", "unauthorized")
+    operator_refused(HERE, f"Bearer {name}.{end}0.{signature}", "unauthorized")
+    operator_refused(HERE, f"Bearer {name}.1{end}.{signature}", "unauthorized")
     operator_refused(HERE, f"Bearer {name}.{end}.{signature[:-1]}", "unauthorized")
 
 
@@ -182,11 +191,14 @@ def test_an_operators_token_with_one_other_character_is_refused(position: int, p
         operator_refused(HERE, f"Bearer {altered}", "unauthorized")
 
 
-@pytest.mark.parametrize("claim", ["operator_.99999999999", "operator_ann.soon", "operator_ann.²"])
+@pytest.mark.parametrize(
+    "claim",
+    ["operator_.99999999999", "operator_ann.soon", "operator_ann.²", "operator_ann.-99999999999"],
+)
 def test_a_signed_claim_that_makes_no_sense_is_refused(claim: str) -> None:
     header = f"Bearer {claim}.{HERE._sign(claim)}".encode()
     with pytest.raises(Problem):
-        HERE.operator(request(header))
+        HERE.operator_token(request(header))
 
 
 @pytest.mark.parametrize("name", ["", "7up", "a b", "a/b", "ä", "a" * 65, "a\n"])

@@ -57,6 +57,9 @@ class Vault:
             expiry_year=2034,
         )
 
+    async def detach_method(self, payer: str, token: str) -> None:
+        raise AssertionError("nobody who removes a method waits for the provider")
+
 
 @dataclass
 class Wallet:

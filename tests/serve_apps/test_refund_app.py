@@ -26,7 +26,8 @@ from serve_apps.refund_app import RefundService, add_refund_routes
 from storage.refunds import PostgresRefunds
 from tests.actors.memory import Fault, MemoryProvider
 from tests.serve_apps.conftest import assert_problem
-from tests.storage.sold import sell
+from tests.serve_apps.revoked import operators_of
+from tests.storage.sold import sell, take
 
 pytestmark = pytest.mark.asyncio
 WHY = {"reason": "broken on arrival"}
@@ -72,7 +73,7 @@ async def counter(pool: asyncpg.Pool) -> AsyncIterator[Counter]:
         config=RefundsConfig(at_first=RetryPolicy(deadline_s=0)),
     )
     app = new_app("Refunds")
-    service = RefundService(refunds, book, identities)
+    service = RefundService(refunds, book, operators_of(identities))
     add_refund_routes(app, lambda request: service)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
@@ -94,8 +95,12 @@ async def test_a_refund_by_line_tells_what_goes_where(counter: Counter) -> None:
         "ann",
         WHY["reason"],
     )
-    assert told["lines"] == [{"sku": sku, "variant_id": variant, "quantity": 1, "amount": 10.26}]
+    [told_line] = told["lines"]
+    assert told_line.pop("restocked") == []
+    assert told_line == {"sku": sku, "variant_id": variant, "quantity": 1, "amount": 10.26}
+    told_line["restocked"] = []
     about = {"payment_method": "card", "gateway": "simulated", "status": "done", "refusal": None}
+    about |= {"settled_by": None, "settled_note": None}
     assert told["parts"] == [{**about, "amount": 12.79}, {**about, "amount": 2.47}]
     answer = await counter.post(order, {"lines": [{"variant_id": variant, "quantity": 2}], **WHY})
     assert answer.json()["amount"] == 20.54
@@ -182,6 +187,8 @@ async def test_what_was_not_bought_is_not_refunded(
         {"lines": [{"sku": "A", "quantity": 1}] * 101, **WHY},
         {"lines": [{"sku": "A\0", "quantity": 1}], **WHY},
         {"whole": True, "currency": "USD", **WHY},
+        {"amount": 10, "restock": True, **WHY},
+        {"shipping": True, "restock": True, **WHY},
     ],
 )
 async def test_what_makes_no_sense_is_not_valid(counter: Counter, body: Any) -> None:
@@ -198,6 +205,36 @@ async def test_what_is_no_number_is_not_valid(counter: Counter, amount: str) -> 
     path = _path(ids.encode("order", order.order_id))
     answer = await counter.client.post(path, content=content, headers=headers)
     assert_problem(answer, 422, "validation")
+
+
+async def test_what_came_back_goes_back_to_the_stock_it_came_from(counter: Counter) -> None:
+    order = await counter.sell()
+    pair = await take(counter.pool, order)
+    sku = order.lines[0].variant_id.hex
+    body = {
+        "lines": [{"sku": sku, "quantity": 1, "restock": True}, {"sku": sku, "quantity": 1}],
+        **WHY,
+    }
+    answer = await counter.post(order, body, "key")
+    assert answer.status_code == 201, answer.text
+    [line] = answer.json()["lines"]
+    [back] = line["restocked"]
+    assert (line["quantity"], back["quantity"], back["status"]) == (2, 1, "pending")
+    assert back["warehouse"]
+    assert (await counter.post(order, body, "key")).json()["lines"] == [line]
+    rest = await counter.post(order, {"whole": True, "restock": True, **WHY})
+    assert rest.json()["lines"][0]["restocked"][0]["quantity"] == 1
+    rows = await counter.pool.fetch(
+        "SELECT inventory_id, kind, quantity, actor FROM stock_instructions"
+    )
+    assert [tuple(row) for row in rows] == [(pair, "return", 1, "ann")] * 2
+
+
+async def test_what_never_left_the_stock_does_not_come_back(counter: Counter) -> None:
+    order = await counter.sell()
+    answer = await counter.post(order, {"whole": True, "restock": True, **WHY})
+    assert assert_problem(answer, 422, "refund_refused")["reason"] == "restock_not_possible"
+    assert counter.provider.refunds == {}
 
 
 async def test_only_operators_refund(counter: Counter) -> None:

@@ -31,6 +31,7 @@ from tests.actors.owners import an_owner, running
 from tests.actors.postgres import add_pair, now_of
 from tests.actors.shops import Shop, an_order
 from tests.serve_apps.conftest import assert_problem
+from tests.serve_apps.revoked import operators_of
 from tests.storage.keys import a_ring
 
 pytestmark = pytest.mark.asyncio
@@ -54,7 +55,7 @@ class Desk:
     pair: bytes = b""
 
     def headers(self, name: str = "ann") -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.service.identities.issue_operator(name)}"}
+        return {"Authorization": f"Bearer {self.service.operators.identities.issue_operator(name)}"}
 
     async def in_review(self, *, token: str = "card_1") -> OrderDraft:
         """An order of 2 that is to be looked at: a new buyer's, of many within the hour."""
@@ -118,7 +119,7 @@ async def desk(pool: asyncpg.Pool) -> AsyncIterator[Desk]:
         book=reviews,
         desk=Reviews(book=reviews, orders=book, settlement=parts.settlement, now=clock.utc),
         personal=book.personal,
-        identities=Identities(b"tokens"),
+        operators=operators_of(Identities(b"tokens")),
         now=clock.utc,
     )
     app = new_app("Reviews")
@@ -241,7 +242,7 @@ async def test_pages_and_the_journal(desk: Desk) -> None:
 
 async def test_operators_only(desk: Desk) -> None:
     order = await desk.in_review()
-    customer = {"Authorization": f"Bearer {desk.service.identities.issue(order.user_id)}"}
+    customer = {"Authorization": f"Bearer {desk.service.operators.identities.issue(order.user_id)}"}
     body = {"decision": "approve"}
     for headers, status, kind in ((customer, 403, "forbidden"), ({}, 401, "unauthorized")):
         for path in (PATH, f"{PATH}/{name(order)}"):

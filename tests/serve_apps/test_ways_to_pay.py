@@ -94,6 +94,21 @@ async def test_what_one_part_cannot_pay_is_undone_for_the_others(shop: Shop) -> 
     assert await shop.broken_promises() == {}
 
 
+async def test_the_buyer_is_told_how_much_of_the_order_the_transfer_is(shop: Shop) -> None:
+    shopper = await shop.shopper("LAPTOP")
+    code = await _gift_card(shop, 50_000)
+    methods = [{"type": "gift_card", "code": code, "amount": 500.0}, {"type": "bank_transfer"}]
+    answer = await shopper.checkout(key="the key", payment_method=None, payment_methods=methods)
+    assert answer.status_code == 202, answer.text
+    [action] = answer.json()["next_actions"]
+    assert (action["kind"], action["amount"]) == ("transfer", 913.98)
+    assert (action["amount_minor"], action["currency"]) == (91_398, "USD")
+    again = await shopper.checkout(key="the key", payment_method=None, payment_methods=methods)
+    assert again.json()["next_actions"] == [action]
+    order = await shopper.order(answer.json()["order_id"])
+    assert order["next_actions"] == [action]
+
+
 async def test_store_credit_and_invoices_are_for_those_who_have_them(shop: Shop) -> None:
     shopper = await shop.shopper("TEE-M")
     for kind, code in (
@@ -184,6 +199,8 @@ async def test_a_bank_transfer_is_waited_for(shop: Shop) -> None:
     [action] = answer.json()["next_actions"]
     assert action["kind"] == "transfer"
     assert action["instructions"]
+    assert (action["amount"], action["currency"]) == (answer.json()["grand_total"], "USD")
+    assert action["amount_minor"] == round(action["amount"] * 100)
     days_ahead = await shop.pool.fetchval(
         "SELECT min(expires_at) - now() > interval '6 days' FROM inventory_reservations"
     )

@@ -162,6 +162,8 @@ async def test_a_saved_card_is_a_token_and_four_digits(pool: asyncpg.Pool) -> No
     assert saved[0] is not None
     assert (saved[0].token, saved[0].last_four) == ("pm_card_visa", "4242")
     assert await provider.save_method("user-1", "pm_nobody_knows") is None
+    await provider.detach_method("user-1", "pm_card_visa")
+    assert await provider.save_method("user-1", "pm_card_visa") == saved[0]
 
 
 @pytest.mark.asyncio

@@ -17,6 +17,7 @@ async def write_refunds(world: World) -> None:
     await write_refund(world, "shipped", PART_MINOR, lines={1: 1})
     await write_refund(world, "split", ORDER["split"].total_minor, lines={1: 5, 2: 1})
     await write_refund(world, "latest", latest.total_minor - 1_000, done=False)
+    await write_return(world, "shipped")
 
 
 async def write_refund(
@@ -56,6 +57,21 @@ async def write_refund(
     )
     if done:
         await given_back(world, order, amount_minor)
+
+
+async def write_return(world: World, order: str, pair: str = "mug@east", quantity: int = 1) -> None:
+    """Units of a refund's first line that come back to a pair, which nobody has booked yet."""
+    instruction = uid(f"return-{order}-{pair}")
+    await world.sql(
+        "INSERT INTO stock_instructions (instruction_id, inventory_id, kind, quantity, actor)"
+        " VALUES ($1, $2, 'return', $3, 'ann')",
+        *(instruction, uid(pair), quantity),
+    )
+    await world.sql(
+        "INSERT INTO refund_returns (instruction_id, refund_id, line, inventory_id, quantity)"
+        " VALUES ($1, $2, 1, $3, $4)",
+        *(instruction, uid(f"refund-{order}"), uid(pair), quantity),
+    )
 
 
 async def given_back(world: World, order: str, amount_minor: int) -> None:
@@ -105,6 +121,28 @@ async def refused_though_it_was_given_back_in_full(world: World) -> None:
     await world.sql("UPDATE refund_parts SET refused_at = $1, refusal = 'none left'", NOW)
 
 
+async def write_settled(world: World, order: str) -> None:
+    """A refund of all of an order that its provider refused, and an operator settled outside."""
+    await write_refund(world, order, ORDER[order].total_minor)
+    await given_back(world, order, 0)
+    await world.sql(
+        "UPDATE refund_parts SET settled_by = 'ann', settled_note = 'in cash', refusal = 'no'"
+        " WHERE refund_id = $1",
+        uid(f"refund-{order}"),
+    )
+
+
+@breaks("P7")
+async def settled_outside_and_more_given_back_than_asked_for(world: World) -> None:
+    await write_settled(world, "first")
+    await world.sql("UPDATE refund_parts SET amount_minor = amount_minor - 5")
+    await world.sql("UPDATE refunds SET amount_minor = amount_minor - 5")
+    await world.sql(
+        "UPDATE payments SET refunded_minor = refunded_minor - 5 WHERE refunded_minor > 0"
+    )
+    await given_back(world, "first", ORDER["first"].total_minor)
+
+
 @breaks("P7")
 async def part_of_a_refund_lost(world: World) -> None:
     await write_refunds(world)
@@ -146,7 +184,9 @@ async def more_units_refunded_than_bought(world: World) -> None:
 @breaks("P7")
 async def units_refunded_of_a_line_that_there_is_not(world: World) -> None:
     await write_refunds(world)
-    await world.sql("UPDATE refund_lines SET line = 9 WHERE refund_id = $1", uid("refund-shipped"))
+    await world.sql(
+        "UPDATE refund_lines SET line = 9 WHERE refund_id = $1 AND line = 2", uid("refund-split")
+    )
 
 
 @breaks("P7")
@@ -161,3 +201,22 @@ async def refund_done_before_its_parts(world: World) -> None:
 async def refund_not_done_with_its_parts(world: World) -> None:
     await write_refunds(world)
     await world.sql("UPDATE refunds SET done_at = NULL WHERE refund_id = $1", uid("refund-split"))
+
+
+@breaks("P2")
+async def more_units_came_back_than_money_was_given_for(world: World) -> None:
+    await write_refunds(world)
+    await world.sql("UPDATE refund_returns SET quantity = 2")
+    await world.sql("UPDATE stock_instructions SET quantity = 2")
+
+
+@breaks("P2")
+async def units_came_back_to_a_pair_that_gave_none(world: World) -> None:
+    await write_refund(world, "shipped", PART_MINOR, lines={1: 1})
+    await write_return(world, "shipped", "shirt-s@west")
+
+
+@breaks("P2")
+async def return_by_another_movement(world: World) -> None:
+    await write_refunds(world)
+    await world.sql("UPDATE stock_instructions SET kind = 'receive'")

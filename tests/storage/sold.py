@@ -21,6 +21,7 @@ from storage.orders import PostgresOrderBook
 from storage.refunds import PostgresRefunds
 from tests.actors.drafts import draft, line, part
 from tests.actors.memory import MemoryProvider
+from tests.actors.postgres import add_pair
 from tests.storage.keys import a_ring
 
 WHOLE = RefundScope(whole=True)
@@ -91,6 +92,18 @@ async def sell(
         for one in order.parts:
             await capture(provider, one)
     return order
+
+
+async def take(pool: asyncpg.Pool, order: OrderDraft, quantity: int = 3) -> uuid.UUID:
+    """The order's mugs were taken from a pair of their own; which."""
+    [line] = order.lines
+    pair = uuid.UUID(bytes=await add_pair(pool, 10, variant_id=line.variant_id))
+    await pool.execute(
+        "INSERT INTO inventory_reservations (reservation_id, order_id, inventory_id, quantity,"
+        " expires_at, status) VALUES ($1, $2, $3, $4, now(), 'allocated')",
+        *(uuid.uuid4(), order.order_id, pair, quantity),
+    )
+    return pair
 
 
 async def capture(provider: MemoryProvider, one: PaymentPart) -> None:

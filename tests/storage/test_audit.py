@@ -66,6 +66,16 @@ async def test_a_refund_that_is_on_its_way_may_be_ahead_at_the_provider(
     assert set(_broken(await world.audited())) == {"P7"}  # more than was asked for
 
 
+async def test_what_was_settled_outside_passes_however_the_money_went_back(
+    pool: asyncpg.Pool,
+) -> None:
+    world = await _world(pool)
+    await broken_refunds.write_settled(world, "first")
+    for at_the_provider in (0, 500, ORDER["first"].total_minor):
+        await broken_refunds.given_back(world, "first", at_the_provider)
+        assert _broken(await world.audited()) == {}
+
+
 async def test_what_refunds_really_write_passes(pool: asyncpg.Pool) -> None:
     world, book = await _world(pool), PostgresRefunds(pool)
     provider = SimulatedProvider(pool)

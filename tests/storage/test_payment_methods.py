@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -13,7 +14,10 @@ import pytest_asyncio
 from domain.payments import SavedMethod
 from domain.ports import Unavailable
 from serve_apps.checkout_parts import new_id
+from storage.orders import PostgresOrderBook
 from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, PaymentMethods, StoredMethod
+from tests.actors.drafts import draft, part
+from tests.storage.keys import a_ring
 
 pytestmark = pytest.mark.asyncio
 ANN, BOB = uuid.uuid4(), uuid.uuid4()
@@ -148,3 +152,58 @@ async def test_a_closed_pool_is_unavailable(pool: asyncpg.Pool, book: PaymentMet
         await book.of_customer(ANN)
     with pytest.raises(Unavailable):
         await book.add(ANN, "stripe", method())
+
+
+LATER = datetime.now(UTC) + timedelta(hours=1)
+
+
+async def _due(book: PaymentMethods, *gateways: str) -> list[str]:
+    return [one.token for one in await book.due(LATER, gateways or ("stripe",), 10)]
+
+
+async def test_the_provider_is_told_of_what_was_removed_until_it_has_let_go(
+    book: PaymentMethods,
+) -> None:
+    kept = await _add(book, "pm_1")
+    await _add(book, "pm_2")
+    assert await _due(book) == []
+    await book.remove(ANN, kept.method_id)
+    assert await _due(book, "another") == []
+    [removed] = await book.due(LATER, ("stripe",), 10)
+    assert (removed.user_id, removed.gateway, removed.token) == (ANN, "stripe", "pm_1")
+    assert await book.due(datetime.now(UTC) - timedelta(minutes=1), ("stripe",), 10) == []
+    assert await _due(book) == ["pm_1"]
+    await book.detached(removed)
+    assert await _due(book) == []
+
+
+async def test_what_is_saved_again_is_kept(book: PaymentMethods) -> None:
+    kept = await _add(book, "pm_1")
+    await book.remove(ANN, kept.method_id)
+    [removed] = await book.due(LATER, ("stripe",), 10)
+    again = await _add(book, "pm_1")
+    assert await _due(book) == []
+    await book.remove(ANN, again.method_id)
+    await book.detached(removed)  # an answer from the first time
+    assert await _due(book) == ["pm_1"]
+
+
+@pytest.mark.parametrize("status", ["pending", "in_review", "accepted", "awaiting_payment"])
+async def test_an_order_under_way_keeps_what_it_may_be_charged_with(
+    pool: asyncpg.Pool, book: PaymentMethods, status: str
+) -> None:
+    kept = await _add(book, "pm_1")
+    order_id = uuid.uuid4()
+    parts = (part(order_id, 1_000, "pm_1", gateway="stripe"),)
+    await PostgresOrderBook(pool, a_ring()).record(
+        [draft(order_id=order_id, user_id=ANN, parts=parts)]
+    )
+    await book.remove(ANN, kept.method_id)
+    for now, due in ((status, []), ("cancelled", ["pm_1"])):
+        await pool.execute(
+            "UPDATE orders SET status = $1::text::order_status,"
+            " waits_until = CASE WHEN $1 IN ('in_review', 'accepted', 'awaiting_payment')"
+            " THEN now() END",
+            now,
+        )
+        assert await _due(book) == due

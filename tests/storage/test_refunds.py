@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from domain.ports import Unavailable
-from domain.refunds import RefundRecord, RefundScope
+from domain.refunds import RefundRecord, RefundScope, refunded_event
 from storage.refunds import PostgresRefunds
 from tests.actors.postgres import until_someone_waits_for_a_lock
 from tests.storage.sold import (
@@ -257,3 +257,50 @@ async def test_a_closed_pool_is_unavailable(pool: asyncpg.Pool, book: PostgresRe
         await book.create(asks(uuid.uuid4()))
     with pytest.raises(Unavailable):
         await book.of_order(uuid.uuid4())
+
+
+async def test_what_a_provider_refused_is_settled_outside_by_somebody_who_says_how(
+    pool: asyncpg.Pool, book: PostgresRefunds
+) -> None:
+    order = await sell(pool, 3_000, 580)
+    refund = await created(book, asks(order.order_id))
+    event = refunded_event(uuid.uuid4(), refund)
+    await settle(book, refund, p1="500 are left to give back")
+    first, second = refund.parts
+    settled = await book.settle_outside(refund.refund_id, "bob", "by bank transfer", event)
+    assert settled == [first.payment_id]
+    # What is open may yet be given back by its provider, and is not settled with it.
+    found = await book.find(refund.refund_id)
+    assert found is not None
+    assert [part.status for part in found.parts] == ["settled", "pending"]
+    assert (found.parts[0].settled_by, found.parts[0].settled_note) == ("bob", "by bank transfer")
+    assert found.parts[0].refusal == "500 are left to give back"
+    assert found.status == "pending"
+    assert await events(pool) == []
+    assert not await book.retry(refund.refund_id)
+    # A late answer of the provider changes nothing any more.
+    await settle(book, refund, p1="again")
+    await settle(book, refund, 1, 2)
+    found = await book.find(refund.refund_id)
+    assert found is not None
+    assert [part.status for part in found.parts] == ["settled", "done"]
+    assert found.status == "done"
+    assert second.payment_id not in settled
+    assert len(await events(pool)) == 1
+    assert (await refused(book, asks(order.order_id, amount(1)))).balance_minor == 0
+
+
+async def test_only_what_was_refused_is_settled_outside(
+    pool: asyncpg.Pool, book: PostgresRefunds
+) -> None:
+    order = await sell(pool)
+    refund = await created(book, asks(order.order_id))
+    event = refunded_event(uuid.uuid4(), refund)
+    assert await book.settle_outside(refund.refund_id, "bob", "in cash", event) == []
+    await settle(book, refund, p1="no")
+    both = [book.settle_outside(refund.refund_id, "bob", "in cash", event) for _ in range(2)]
+    first, second = await asyncio.gather(*both)
+    assert sorted([len(first), len(second)]) == [0, 1]
+    assert await payments_of(pool, order) == [("refunded", TOTAL)]
+    assert len(await events(pool)) == 1
+    assert await book.undone() == []
