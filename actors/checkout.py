@@ -115,19 +115,16 @@ class Checkout:
             return TryAgain("a part of the shop did not answer in time; nothing is lost")
 
     async def _run(self, draft: OrderDraft, demands: Sequence[Demand]) -> CheckoutResult:
-        recording = self._steps.recording.submit(draft)  # all at once: none needs the others
-        redeeming = self._redeem(draft)
+        recording = self._steps.recording.submit(draft)  # both at once: neither needs the other
         try:
             held, short = await self._holder.hold_all(draft.order_id, draft.user_id, demands)
             await self._settlement.reach("held")
         except BaseException:
             recording.cancel()
-            if redeeming is not None:
-                redeeming.cancel()
             raise
         try:
             history = await recording
-        except (Unavailable, Overloaded):
+        except Exception:
             self._give_back_later(held)
             raise
         if isinstance(history, RecordedOrder):
@@ -136,8 +133,10 @@ class Checkout:
         await self._settlement.reach("recorded")
         if short is not None:
             return await self._not_held(draft, held, *short)
-        if redeeming is not None:
-            redeemed = await redeeming
+        if draft.promotions:
+            # Not before the order is on record: a repeat of a known key must not count a use,
+            # and what has no order nobody gives back.
+            redeemed = await self._redeem(draft)
             await self._settlement.reach("redeemed")
             if redeemed.status != RedemptionStatus.REDEEMED:
                 return await self._unwind(draft, held, _not_redeemed(draft, redeemed), {})
@@ -164,10 +163,8 @@ class Checkout:
             return TryAgain(detail, busy_for_ms(answer))
         return await self._unwind(draft, held, _not_to_be_had(demand, answer), {})
 
-    def _redeem(self, draft: OrderDraft) -> asyncio.Future[RedemptionOutcome] | None:
-        """Count the uses of the order's promotions; None if it has none."""
-        if not draft.promotions:
-            return None
+    def _redeem(self, draft: OrderDraft) -> asyncio.Future[RedemptionOutcome]:
+        """Count the uses of the order's promotions."""
         ids = tuple(promotion_id for promotion_id, _ in draft.promotions)
         asked = Redemption(order_id=draft.order_id, user_id=draft.user_id, promotion_ids=ids)
         return self._steps.redeeming.submit(asked)
@@ -198,6 +195,11 @@ class Checkout:
         await self._settlement.reach("confirmed")
         if status == "confirmed":
             return Confirmed()
+        if status not in ("not_held", OrderState.FAILED):
+            # It was confirmed by somebody else, and more has happened to it since.
+            recorded = await self._orders.by_key(draft.user_id, draft.idempotency_key)
+            if recorded is not None:
+                return KnownKey(recorded)
         # Time ran out on the hold, or recovery was faster: the money goes back.
         left = await self._charges.give_back(draft.parts, states)
         await self._settlement.reach("refunded")

@@ -22,6 +22,7 @@ class Overloaded(Exception):  # noqa: N818 - it names a condition, not a fault
 class Coalescer(Generic[Item, Result]):
     """Gathers items into batches for `work`, which answers each item in order.
 
+    An answer that is an exception is raised to who asked for it, and to nobody else in its batch.
     At most `in_flight_max` batches of at most `batch_max` items are away at once, and at most
     `queue_max` items wait; beyond that `submit` raises Overloaded at once. `work` must end by
     itself: it carries the timeouts. What it answers with None is `elsewhere`'s to answer, which
@@ -31,7 +32,7 @@ class Coalescer(Generic[Item, Result]):
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Awaitable[Sequence[Result | None]]],
+        work: Callable[[list[Item]], Awaitable[Sequence[Result | Exception | None]]],
         *,
         elsewhere: Callable[[Item, asyncio.Future[Result]], None] | None = None,
         batch_max: int = 256,
@@ -105,7 +106,10 @@ class Coalescer(Generic[Item, Result]):
                 if result is None and self._elsewhere is not None:
                     self._elsewhere(item, future)
                 elif not future.done():
-                    future.set_result(cast(Result, result))
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
+                        future.set_result(cast(Result, result))
         except BaseException as error:
             for _, future in batch:
                 if not future.done():

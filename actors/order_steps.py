@@ -14,7 +14,7 @@ from uuid import UUID
 from actors.coalescer import Coalescer
 from actors.retry import until_reached
 from domain.orders import HistoryOfCustomer, OrderDraft, OutboxEvent, Parking, RecordedOrder
-from domain.ports import FraudNote, OrderBook, PromotionBook
+from domain.ports import FraudNote, OrderBook, PromotionBook, Unavailable
 from domain.redemptions import Redemption, RedemptionOutcome, RedemptionStatus
 
 
@@ -71,8 +71,18 @@ class OrderSteps:
         )
 
     def _patient(self, work: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
-        async def patiently(items: list[Any]) -> Any:
-            return await until_reached(lambda: work(items), monotonic=self._monotonic)
+        async def patiently(items: list[Any]) -> Sequence[Any]:
+            try:
+                return await until_reached(lambda: work(items), monotonic=self._monotonic)
+            except Unavailable:
+                raise
+            except Exception as error:
+                if len(items) == 1:
+                    return [error]
+            # An order that cannot be done is no fault of those that are in a batch with it: each
+            # batch is all or nothing, so it is made again in halves, down to the order itself.
+            half = len(items) // 2
+            return [*await patiently(items[:half]), *await patiently(items[half:])]
 
         return patiently
 

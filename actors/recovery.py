@@ -30,8 +30,9 @@ class RecoveryConfig:
     """Age of a reservation without a pending order at which it is given back."""
     look_again_after_s: float = 10.0
     """How long an order that waits is not looked at, unless a provider tells of it."""
-    uses_orphaned_after_s: float = 60.0
-    """Age at which the use of a promotion by an order that never came to be is given back."""
+    uses_orphaned_after_s: float = 10.0
+    """Age at which the use of a promotion by an order that failed is given back; who failed it
+    has done so before, unless it died in between."""
     batch_max: int = 1_000
     at_once_max: int = 64
     """Orders that providers are asked about at the same time."""

@@ -188,10 +188,14 @@ class Settlement:
         return status
 
     async def release(self, order_id: UUID) -> bool:
-        """Give back the stock that an order which failed still holds; False if it held none."""
+        """Give back what an order which failed still has: its stock, and its promotions' uses.
+
+        False if it held no stock.
+        """
         held = await self._holds_of(order_id)
         if held:
             await self._stock.release(held)
+        await self._steps.returning.submit(order_id)
         return bool(held)
 
     async def _without_decision(self, order: OpenOrder) -> Settled:

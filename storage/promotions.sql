@@ -66,7 +66,7 @@ FROM (
     SELECT r.order_id, r.promotion_id
     FROM promotion_redemptions r JOIN orders o USING (order_id)
     WHERE r.state = 'redeemed' AND r.settled_at IS NULL AND r.created_at < $1
-      AND o.status NOT IN ('pending', 'failed')
+      AND o.status NOT IN ('pending', 'in_review', 'accepted', 'awaiting_payment', 'failed')
     ORDER BY r.order_id, r.promotion_id LIMIT $2
     FOR UPDATE OF r SKIP LOCKED
 ) standing

@@ -18,6 +18,7 @@ from actors.settlement import Pause, Settlement
 from actors.stock_client import LocalTransport, StockClient, StockClientConfig
 from domain.fraud import Scoring
 from domain.orders import OrderDraft
+from domain.ports import PromotionBook
 from domain.warehouse_choice import Haul, Source
 from tests.actors.drafts import draft, line
 from tests.actors.memory import Clock, MemoryBus, MemoryJournal, MemoryOrders, MemoryProvider, Row
@@ -55,13 +56,14 @@ class Shop:
         config: StepConfig | None = None,
         pause: Pause | None = None,
         scoring: Scoring | None = None,
+        promotions: PromotionBook | None = None,
     ) -> None:
         elapsed = monotonic or clock.unix
         self.stock = StockClient(
             transport, routing=Routing(("pool-0",)), monotonic=elapsed, config=QUICK
         )
         charges = Charges(dict.fromkeys(GATEWAYS, provider), monotonic=elapsed)
-        self.steps = OrderSteps(orders, monotonic=elapsed, config=config)
+        self.steps = OrderSteps(orders, promotions, monotonic=elapsed, config=config)
         self.settlement = Settlement(
             orders=orders,
             steps=self.steps,
@@ -86,6 +88,7 @@ class Shop:
             settlement=self.settlement,
             stock=self.stock,
             sweep=sweep,
+            promotions=promotions,
             now=clock.utc,
             config=RecoveryConfig(stalled_after_s=STALLED_AFTER_S, orphaned_after_s=0),
         )

@@ -87,6 +87,18 @@ async def test_an_exception_reaches_all_of_its_batch_and_no_other(poison: int, e
     assert await coalescer.submit(5) == 10
 
 
+async def test_an_exception_among_the_answers_reaches_who_asked_alone() -> None:
+    async def choosy(items: list[int]) -> list[int | Exception]:
+        return [ValueError(str(item)) if item == 2 else item * 10 for item in items]
+
+    coalescer: Coalescer[int, int] = Coalescer(choosy)
+    answers = await asyncio.gather(
+        *[coalescer.submit(item) for item in range(4)], return_exceptions=True
+    )
+    assert [str(answer) for answer in answers] == ["0", "10", "2", "30"]
+    assert isinstance(answers[2], ValueError)
+
+
 async def test_a_waiter_that_hangs_up_does_not_hurt_the_others() -> None:
     work = _Work(open_=False)
     coalescer = Coalescer(work)

@@ -50,14 +50,19 @@ async def uses(pool: asyncpg.Pool, one: Promotion) -> int:
     )
 
 
+_UNDECIDED = ("pending", "in_review", "accepted", "awaiting_payment")
+
+
 async def order_with(pool: asyncpg.Pool, order_id: UUID, status: str) -> None:
     await pool.execute(
         "INSERT INTO orders (order_id, user_id, cart_id, idempotency_key, request_hash, status,"
         " subtotal_minor, tax_minor, shipping_minor, total_minor, currency, payment_method,"
-        " shipping_method, shipping_address, estimated_delivery, confirmed_at, failed_at, failure)"
+        " shipping_method, shipping_address, estimated_delivery, confirmed_at, failed_at, failure,"
+        " waits_until)"
         " VALUES ($1, $1, $1, 'key', '', $2::order_status, 0, 0, 0, 0, 'USD', 'card', 'standard',"
         " '{}', '2026-12-01', CASE WHEN $2 = 'confirmed' THEN now() END,"
-        " CASE WHEN $2 = 'failed' THEN now() END, CASE WHEN $2 = 'failed' THEN '{}'::jsonb END)",
+        " CASE WHEN $2 = 'failed' THEN now() END, CASE WHEN $2 = 'failed' THEN '{}'::jsonb END,"
+        " CASE WHEN $2 IN ('in_review', 'accepted', 'awaiting_payment') THEN now() END)",
         order_id,
         status,
     )
@@ -140,7 +145,7 @@ async def test_an_order_cannot_change_its_mind(pool: asyncpg.Pool) -> None:
 async def test_orphans_are_returned_and_standing_orders_are_not(pool: asyncpg.Pool) -> None:
     book = PostgresPromotions(pool)
     one = await added(book, uses_max=10)
-    batch = {status: use(one) for status in ("confirmed", "pending", "failed", "")}
+    batch = {status: use(one) for status in ("confirmed", *_UNDECIDED, "failed", "")}
     await book.redeem_many(list(batch.values()))
     for status, asked in batch.items():
         if status:
@@ -150,11 +155,12 @@ async def test_orphans_are_returned_and_standing_orders_are_not(pool: asyncpg.Po
     later = now + timedelta(hours=1)
     assert await book.return_orphans(later, 100) == 2
     assert await book.return_orphans(later, 100) == 0
-    assert await uses(pool, one) == 2
+    assert await uses(pool, one) == 1 + len(_UNDECIDED)
     open_ones = await pool.fetch(
         "SELECT order_id FROM promotion_redemptions WHERE state = 'redeemed' AND settled_at IS NULL"
     )
-    assert [row["order_id"] for row in open_ones] == [batch["pending"].order_id]
+    undecided = {batch[status].order_id for status in _UNDECIDED}
+    assert {row["order_id"] for row in open_ones} == undecided
     assert await violations(pool) == []
 
 
