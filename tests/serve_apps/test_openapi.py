@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +131,30 @@ def _routes() -> list[tuple[str, str]]:
             ):
                 found |= {(route.path_format, method.lower()) for method in route.methods or ()}
     return sorted(one for one in found if one[1] in METHODS and "openapi" not in one[0])
+
+
+def _shape(path: str) -> str:
+    """A path with its parameters left out, however they are written."""
+    return re.sub(
+        r"(?<=/)(?:\{[^}/]*\}|\$\w+|[^/]*[…<>*][^/]*|[a-z]+_[0-9a-z]{26})(?=/|$)", "{}", path
+    )
+
+
+def test_every_address_in_the_documents_is_one_of_the_shop() -> None:
+    root = Path(__file__).parents[2]
+    shapes = {_shape(path) for path, _ in _routes()} | {"/api/v1/openapi.json"}
+    shapes |= {shape.replace("/webhooks/{}", "/webhooks/stripe") for shape in shapes}
+    unknown = [
+        f"{page.relative_to(root)}: {path}"
+        for page in [
+            root / "README.md",
+            root / "ARCHITECTURE.md",
+            *sorted((root / "docs").rglob("*.md")),
+        ]
+        for path in re.findall(r"/api/v1/[\w/{}$…<>*.-]*[\w}…>]", page.read_text())
+        if not any(f"{shape}/".startswith(f"{_shape(path)}/") for shape in shapes)
+    ]
+    assert not unknown
 
 
 def test_the_document_is_built_as_openapi_asks() -> None:
