@@ -24,8 +24,9 @@ from rich.markup import escape
 from domain.stock import MovementKind
 from serve_apps.composition import Parts, new_id, open_parts
 from serve_apps.settings import Settings
-from serve_apps.shop_process import databases, has_data
-from serve_apps.supervisor import read_run_file
+from serve_apps.shop_process import databases, has_data, no_shop
+from serve_apps.supervisor import AlreadyRunningError, read_run_file
+from storage.embedded import ServerStartError
 from storage.stock_in import NotPossibleError, UnknownPairError
 
 WAIT_S = 10.0
@@ -35,6 +36,7 @@ _LEDGER_COLUMNS = (
     *("movement_id", "created_at", "sku", "warehouse", "kind", "quantity", "balance"),
     *("actor", "reason", "reference"),
 )
+_TOLD = (UnknownPairError, NotPossibleError, AlreadyRunningError, ServerStartError, TimeoutError)
 _errors = Console(stderr=True)
 
 Home = Annotated[Path | None, typer.Option("--home", help="Folder of the shop's data.")]
@@ -66,7 +68,7 @@ def carried_out_by(home: Path | None, work: Callable[[Parts], Awaitable[Any]]) -
 def on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) -> Any:
     """`work` on the shop's databases, whether it is open or closed."""
     if not has_data(settings.home, settings):
-        fail(f"there is no shop in {settings.home}")
+        fail(no_shop(settings.home))
 
     async def run(filled: Settings) -> Any:
         async with open_parts(filled, "stock") as parts:
@@ -75,7 +77,7 @@ def on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) ->
     try:
         with databases(settings) as filled:
             return asyncio.run(run(filled))
-    except (UnknownPairError, NotPossibleError, TimeoutError, OSError) as error:
+    except (*_TOLD, OSError) as error:
         fail(str(error))
 
 
