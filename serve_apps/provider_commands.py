@@ -142,9 +142,7 @@ def _run(settings: Settings, options: ProviderOptions) -> None:
         return
     shops = read_run_file(settings.home) is not None
     with databases(settings) as filled:
-        _serve(
-            filled.database_url, options, lambda: shops and read_run_file(settings.home) is None
-        )
+        _serve(filled.database_url, options, lambda: shops and read_run_file(settings.home) is None)
 
 
 def _serve(url: str, options: ProviderOptions, is_closed: Callable[[], bool]) -> None:

@@ -236,9 +236,7 @@ async def run_until_stopped(
         stopping = asyncio.create_task(stopped.wait())
         watching = asyncio.create_task(until_lost(pool, is_closed))
         try:
-            done, _ = await asyncio.wait(
-                (stopping, watching), return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait((stopping, watching), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
             watching.cancel()

@@ -20,7 +20,9 @@ app.command()(provider_commands.provider)
 def test_a_provider_whose_books_are_lost_says_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(url: str, options: ProviderOptions, is_closed: Callable[[], bool]) -> None:
         assert not is_closed()
-        raise BooksLostError(f"{url} is gone, as databases sometimes are: {'x' * 100} {options.port}")
+        raise BooksLostError(
+            f"{url} is gone, as databases sometimes are: {'x' * 100} {options.port}"
+        )
 
     monkeypatch.setattr(provider_commands, "_serve", lost)
     environment = {"DOORBUSTER_DATABASE_URL": "postgresql://db/shop", "COLUMNS": "80"}
