@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from domain import ids
 from domain.gift_cards import code_hash
 from domain.ledger import GATEWAY as LEDGER
-from domain.money import MoneyError, parse_wire
+from domain.money import MoneyError, amount_text, parse_wire
 from domain.orders import PaymentPart
 from domain.payments import ChargeRequest, PaymentKind
 from serve_apps.http import Problem, RequestModel, ShortText, field_problem
@@ -181,6 +181,7 @@ def _amounts(methods: Sequence[PaymentMethod], total_minor: int, currency: str) 
     if unsaid > 1:
         raise field_problem("payment_methods", "only one method may leave its amount out")
     if (rest < 1) if unsaid else (rest != 0):
-        detail = f"the amounts do not come to {total_minor} minor units of {currency}"
-        raise field_problem("payment_methods", f"{detail}; ask for a quote first")
+        total = amount_text(total_minor, currency)
+        detail = f"the amounts do not come to {total}; ask for a quote first"
+        raise field_problem("payment_methods", detail)
     return [rest if amount is None else amount for amount in said]

@@ -52,6 +52,11 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def say_none(of_what: str) -> None:
+    """Say on stderr that a list is empty; stdout stays as empty as the list."""
+    _errors.print(f"no {of_what}", highlight=False, markup=False, soft_wrap=True)
+
+
 def settings_of(home: Path | None) -> Settings:
     """The settings of the shop in this home."""
     return Settings(home=home) if home is not None else Settings()
@@ -297,7 +302,10 @@ def _add_orders(app: typer.Typer) -> None:
         async def work(parts: Parts) -> Any:
             return await parts.stock_in.purchase_orders(wanted)
 
-        for one in on_databases(settings_of(home), work):
+        found = on_databases(settings_of(home), work)
+        if not found:
+            say_none("purchase orders" if wanted is None else f"purchase orders are {wanted}")
+        for one in found:
             Console().print(
                 f"{one['purchase_order_id']}  {one['status']:<9} {one['quantity']:>7,}"
                 f"  {one['sku']} in {one['warehouse']}, from {escape(one['supplier'])}",

@@ -135,6 +135,8 @@ def test_a_customer_on_invoice_from_approval_to_write_off(shell: Shell, database
 
     asyncio.run(buy())
     first, second = shell("invoices", "list", "--user", USER).splitlines()
+    overdue = shell.all("invoices", "list", "--status", "overdue", "--user", USER)
+    assert overdue == (0, "", f"no overdue invoices of {USER}\n")
     assert first.startswith("INV-000001  due ")
     assert "60.00 USD open of 60.00 USD  no order" in first
     assert first.endswith(USER)
