@@ -56,7 +56,9 @@ def _settings(home: Path | None = None, port: int | None = None) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        _fail(f"DOORBUSTER_{name}: {first['msg']} (it is {first['input']!r})")
+        _fail(
+            f"DOORBUSTER_{name}: {first['msg'].removeprefix('Value error, ')} (it is {first['input']!r})"
+        )
 
 
 def _fail(message: str) -> NoReturn:
