@@ -56,7 +56,9 @@ def _settings(home: Path | None = None, port: int | None = None) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        _fail(f"DOORBUSTER_{name}: {first['msg']} (it is {first['input']!r})")
+        _fail(
+            f"DOORBUSTER_{name}: {first['msg'].removeprefix('Value error, ')} (it is {first['input']!r})"
+        )
 
 
 def _fail(message: str) -> NoReturn:
@@ -295,13 +297,13 @@ def audit(
     """Check the promises P1 to P10 against Postgres, the provider and the bus. Exit 1 if any fails."""
     from domain import ids
     from serve_apps.composition import open_parts
-    from serve_apps.shop_process import audit_shop, databases, has_data
+    from serve_apps.shop_process import audit_shop, databases, has_data, no_shop
     from serve_apps.supervisor import read_run_file
     from sim.sale_screen import render_audit
 
     settings = _settings(home, port)
     if not has_data(settings.home, settings):
-        _fail(f"there is no shop in {settings.home} to audit")
+        _fail(no_shop(settings.home))
 
     def told() -> list[Any]:
         lines = acknowledged.read_text().split() if acknowledged else []

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from actors.failover import Failover
 from actors.retry import until_reached
 from domain.orders import PaymentPart
 from domain.payments import OPEN, ChargeRequest, ChargeState, RefundRequest
-from domain.ports import PaymentProvider, Unavailable
+from domain.ports import PaymentForecast, PaymentProvider, Unavailable
 
 States = Mapping[str, ChargeState]
 """What providers say, by our id of the charge."""
@@ -72,13 +73,29 @@ class Charges:
         monotonic: Callable[[], float],
         failover: Failover | None = None,
         switch: Callable[[str, str], Awaitable[bool]] | None = None,
+        forecasts: Mapping[str, PaymentForecast] | None = None,
     ) -> None:
         """`switch` writes down that a charge, by its id, goes to another gateway; False if it may
-        not any more. `failover` knows the providers that can stand in for each other."""
+        not any more. `failover` knows the providers that can stand in for each other.
+        `forecasts` are the gateways, by name, that know beforehand what they would decline."""
         self._providers = providers
         self._monotonic = monotonic
         self._failover = failover
         self._switch = switch
+        self._forecasts = forecasts or {}
+
+    async def foresee(self, parts: Sequence[PaymentPart]) -> str | None:
+        """The decline code of a payment that could not be made now; None if nobody knows of any.
+
+        Asks those gateways only that can tell, and holds nothing.
+        """
+        for gateway, forecast in self._forecasts.items():
+            charges = [part.charge for part in parts if part.gateway == gateway]
+            foresee = partial(forecast.foresee, charges)
+            code = await until_reached(foresee, monotonic=self._monotonic) if charges else None
+            if code is not None:
+                return code
+        return None
 
     async def hold(self, parts: Sequence[PaymentPart], *, first_try: bool = False) -> Outcome:
         """Hold the money of every part; what is taken at once is held, too.

@@ -150,6 +150,12 @@ class Checkout:
         await self._settlement.reach("scored")
         if verdict.action == "decline":
             return await self._unwind(draft, held, declined("fraudulent"), {})
+        return await self._put_up_for_review(draft, held)
+
+    async def _put_up_for_review(self, draft: OrderDraft, held: list[Release]) -> CheckoutResult:
+        code = await self._charges.foresee(draft.parts)
+        if code is not None:  # nobody need look at what cannot be paid
+            return await self._unwind(draft, held, declined(code), {})
         return await self._wait(draft, held, OrderState.IN_REVIEW, None)
 
     async def _not_held(

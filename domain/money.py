@@ -128,6 +128,13 @@ def to_wire(minor: int, currency: str) -> int | float:
     return minor if scale == 1 else minor / scale
 
 
+def amount_text(minor: int, currency: str) -> str:
+    """An amount as people read it: 129999 USD is `1,299.99 USD`, 500 JPY is `500 JPY`."""
+    scale_of(currency)
+    digits = EXPONENTS[currency]
+    return f"{Decimal(minor).scaleb(-digits):,.{digits}f} {currency}"
+
+
 def parse_wire(value: int | float | str | Decimal, currency: str) -> int:
     """A number in major units as minor units of `currency`; the inverse of `to_wire`.
 

@@ -398,6 +398,17 @@ class PaymentProvider(Protocol):
         ...
 
 
+class PaymentForecast(Protocol):
+    """A provider that can tell, before it is asked for money, that there is none to be had."""
+
+    async def foresee(self, charges: Sequence[ChargeRequest]) -> str | None:
+        """The decline code of the first charge that could not be held now; None: all could.
+
+        Nothing is held or kept by it: a charge may still be declined. Raises Unavailable.
+        """
+        ...
+
+
 class WebhookSource(Protocol):
     """A provider that tells by itself when something happens to a charge."""
 

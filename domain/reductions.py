@@ -22,7 +22,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from domain.allocation import allocate
-from domain.money import BASIS_POINTS, apply_rate, to_wire
+from domain.money import BASIS_POINTS, amount_text, apply_rate
 from domain.promotions import (
     COUPONS_MAX,
     CouponRefusal,
@@ -169,8 +169,8 @@ def _reason(name: RefusalName, promotion: Promotion, basket: Basket) -> str:
         case "coupon_wrong_currency":
             return f"is for orders in {currency}; choose that currency"
         case "coupon_minimum_not_met":
-            least = to_wire(promotion.minimum_minor, currency)
-            return f"needs goods for {least} {currency} or more; add some"
+            least = amount_text(promotion.minimum_minor, currency)
+            return f"needs goods for {least} or more; add some"
         case _:
             return "is for other goods; add one of them or leave it out"
 

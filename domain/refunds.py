@@ -28,7 +28,7 @@ from typing import Literal
 from uuid import UUID
 
 from domain.allocation import allocate
-from domain.money import to_wire
+from domain.money import amount_text
 from domain.orders import OutboxEvent
 from domain.payments import ChargeRequest
 from domain.promises import SOLD
@@ -378,6 +378,12 @@ def _take(order: SoldOrder, wanted: UnitsOf, taken: list[int]) -> RefundRefusal 
     if not missing:
         return None
     bought = sum(order.lines[at].quantity for at in here)
+    if bought == sum(order.lines[at].refunded_quantity for at in here):
+        sku = order.lines[here[0]].sku
+        all_ = f"all {bought} of {sku} were" if bought > 1 else f"the only {sku} was"
+        return _refusal(
+            order, "line_already_refunded", f"{all_} refunded before; leave the line out"
+        )
     detail = (
         f"{wanted.quantity} of {order.lines[here[0]].sku} are to be refunded, but of {bought} that"
         f" were bought {wanted.quantity - missing} are left to refund; ask for no more than that"
@@ -442,11 +448,11 @@ def _plan(
         detail = "this comes to nothing: it was free, or everything was refunded before"
         return _refusal(order, "nothing_to_refund", detail)
     if amount_minor > balance:
-        asked, left = to_wire(amount_minor, order.currency), to_wire(balance, order.currency)
-        detail = (
-            f"the refund comes to {asked} {order.currency}, but {left} are left of what was"
-            " captured; refund an amount up to that"
-        )
+        asked, left = (amount_text(minor, order.currency) for minor in (amount_minor, balance))
+        only = f"{left} are" if balance else "nothing is"
+        detail = f"the refund comes to {asked}, but {only} left of what was captured"
+        if balance:
+            detail += "; refund an amount up to that"
         return _refusal(order, "refund_above_balance", detail)
     return RefundPlan(
         amount_minor=amount_minor,

@@ -57,6 +57,7 @@ class CheckoutParts:
             monotonic=time.monotonic,
             failover=providers.failover,
             switch=self._switch,
+            forecasts={providers.ledger.name: providers.ledger},
         )
         spacing_s = settings.batch_spacing_ms / 1_000
         self.steps = OrderSteps(

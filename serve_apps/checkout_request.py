@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from domain.places import LAT_MAX, LON_MAX, Coordinates, Site, site_of
 from serve_apps.http import RequestModel, ShortText
 from serve_apps.payment_choice import Methods, PaymentMethod
-from serve_apps.quote_app import Country, Coupons, Currency
+from serve_apps.quote_app import Coupons
+from serve_apps.text_shapes import Country, Currency, Email, Phone
 
 
 # What is None is left out of what is hashed: the hash of a request from before there was such a
@@ -19,8 +20,6 @@ def _is_none(value: object) -> bool:
 
 
 _UNSAID: Any = Field(default=None, exclude_if=_is_none)
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
-Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()./-]{5,30}$")]
 
 
 class Address(RequestModel):

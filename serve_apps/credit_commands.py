@@ -20,13 +20,21 @@ from rich.markup import escape
 
 from domain import ids
 from domain.gift_cards import CODE_LENGTH, LAST_SHOWN, code_hash, new_code
-from domain.money import EXPONENTS, MoneyError, parse_wire
+from domain.money import MoneyError, amount_text, parse_wire
 from domain.ports import Unavailable
 from serve_apps.composition import new_id
 from serve_apps.credit_app import invoice_name, order_name
 from serve_apps.credit_parts import credit_accounts, gift_card_key
 from serve_apps.identity import PREFIX
-from serve_apps.stock_in_commands import By, Home, Reason, fail, on_databases, settings_of
+from serve_apps.stock_in_commands import (
+    By,
+    Home,
+    Reason,
+    fail,
+    on_databases,
+    say_none,
+    settings_of,
+)
 from storage.credit_accounts import CreditAccounts, GiftCard, InvoiceStatus
 
 _TEXT_MAX = 500
@@ -75,11 +83,6 @@ def _minor(amount: str, currency: str) -> int:
         fail(str(error))
 
 
-def _told(minor: int, currency: str) -> str:
-    digits = EXPONENTS[currency]
-    return f"{minor / 10**digits:,.{digits}f} {currency}"
-
-
 def _check_who(by: str, reason: str) -> None:
     if not 0 < len(by) <= _TEXT_MAX or len(reason) > _TEXT_MAX:
         fail(f"who and why take 1 to {_TEXT_MAX} characters")
@@ -126,7 +129,7 @@ def issue(
             reason=reason,
         ),
     )
-    _errors.print(f"gift card {number} over {_told(minor, currency)}; its code, this once:")
+    _errors.print(f"gift card {number} over {amount_text(minor, currency)}; its code, this once:")
     _say(code)
 
 
@@ -134,12 +137,12 @@ def issue(
 def show(card: Card, home: Home = None) -> None:
     """What is on a card and what became of it."""
     found = _accounts(home, lambda accounts: _find(accounts, card, home))
-    held = f", {_told(found.held_minor, found.currency)} held" if found.held_minor else ""
+    held = f", {amount_text(found.held_minor, found.currency)} held" if found.held_minor else ""
     state = _state(found)
     _say(
         f"gift card {found.account_id} (…{found.last_four}): {state},"
-        f" {_told(found.balance_minor, found.currency)}"
-        f" of {_told(found.amount_minor, found.currency)} left{held};"
+        f" {amount_text(found.balance_minor, found.currency)}"
+        f" of {amount_text(found.amount_minor, found.currency)} left{held};"
         f" {found.origin} {found.issued_at:%Y-%m-%d},"
         + (f" good until {_last_day(found.expires_at)}" if found.expires_at else " never expires")
     )
@@ -217,7 +220,7 @@ def grant(
             grant_id, customer, minor, currency, actor=by, reason=reason
         ),
     )
-    _say(f"{user} has {_told(balance, currency)} of store credit")
+    _say(f"{user} has {amount_text(balance, currency)} of store credit")
 
 
 @credit_app.command()
@@ -249,7 +252,7 @@ def terms(
         ),
     )
     may = "may not pay on invoice" if revoke else "may pay on invoice"
-    _say(f"{user} {may}: limit {_told(minor, currency)}, net {net_days} days")
+    _say(f"{user} {may}: limit {amount_text(minor, currency)}, net {net_days} days")
 
 
 # -- invoices ------------------------------------------------------------------------------------
@@ -266,14 +269,18 @@ def list_(
         fail(f"--status is {', '.join(get_args(InvoiceStatus))}, not {status}")
     wanted = cast(InvoiceStatus, status)
     customer = None if user is None else customer_of(user)
-    for one in _accounts(home, lambda accounts: accounts.invoices(wanted, customer=customer)):
+    found = _accounts(home, lambda accounts: accounts.invoices(wanted, customer=customer))
+    if not found:
+        which = "invoices" if wanted == "all" else f"{wanted} invoices"
+        say_none(which + (f" of {user[:80]}" if user else ""))
+    for one in found:
         currency, lost = one["currency"], one["written_off_minor"]
         _say(
             f"{invoice_name(one['number'])}  due {one['due_on']}"
-            f"  {_told(one['open_minor'], currency):>18} open of"
-            f" {_told(one['amount_minor'], currency)}"
+            f"  {amount_text(one['open_minor'], currency):>18} open of"
+            f" {amount_text(one['amount_minor'], currency)}"
             f"  {order_name(one['order_id']) or 'no order'}  {_user(one['customer'])}"
-            + (f"  {_told(lost, currency)} written off" if lost else "")
+            + (f"  {amount_text(lost, currency)} written off" if lost else "")
         )
 
 
@@ -330,7 +337,7 @@ def _number(text: str) -> int:
 
 
 def _say_open(number: int, open_minor: int, currency: str) -> None:
-    _say(f"{invoice_name(number)}: {_told(open_minor, currency)} open")
+    _say(f"{invoice_name(number)}: {amount_text(open_minor, currency)} open")
 
 
 def _user(customer: str) -> str:

@@ -34,12 +34,13 @@ def credit_accounts(pool: asyncpg.Pool) -> CreditAccounts:
 
 
 class BatchedLedger:
-    """PaymentProvider over the ledger: one statement for all who authorize, capture or void now."""
+    """PaymentProvider and PaymentForecast over the ledger: one statement for all who authorize, capture or void now."""
 
     def __init__(self, ledger: PostgresCreditLedger, *, batch_spacing_s: float = 0.0) -> None:
         self._ledger = ledger
         self.name = ledger.name
         self.charges = ledger.charges
+        self.foresee = ledger.foresee
         self._authorizing = _batches(ledger.authorize_many, batch_spacing_s)
         self._capturing = _batches(ledger.capture_many, batch_spacing_s)
         self._voiding = _batches(ledger.void_many, batch_spacing_s)

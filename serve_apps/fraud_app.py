@@ -28,6 +28,7 @@ from serve_apps.http import (
     new_app,
     read_body,
 )
+from serve_apps.text_shapes import Country
 
 BATCH_BODY_LIMIT_BYTES = 2 * 1024 * 1024  # a thousand orders of 2 KiB each
 RECENT_ORDERS_MAX = 1_000_000
@@ -77,7 +78,6 @@ _SCORE_EXAMPLE: dict[str, Any] = {
 }
 
 AddressText = Annotated[Text, StringConstraints(max_length=200, strip_whitespace=True)]
-Country = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 WireNumber = Annotated[float, Field(ge=0, le=AMOUNT_MINOR_MAX, allow_inf_nan=False)]
 
 

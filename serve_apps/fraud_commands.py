@@ -159,7 +159,9 @@ def _scoring(policy: Path | None, model: Path | None, *, scorecard: bool = False
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        _fail(f"DOORBUSTER_{name}: {first['msg']} (it is {first['input']!r})")
+        _fail(
+            f"DOORBUSTER_{name}: {first['msg'].removeprefix('Value error, ')} (it is {first['input']!r})"
+        )
     except FraudFileError as error:
         _fail(str(error))
 

@@ -31,6 +31,7 @@ RETRY_AFTER_S_MIN = 1
 """`Retry-After` is in whole seconds, and 0 would invite to ask again at once."""
 LENGTH_DIGITS_MAX = 18
 ERRORS_SHOWN_MAX = 20
+_PYDANTIC_SAYS = "Value error, "  # before what our own validators say
 FIELD_NAME_SHOWN_MAX = 80  # characters; who sends a longer one knows it by its beginning
 M = TypeVar("M", bound=BaseModel)
 _log = structlog.get_logger(__name__)
@@ -186,7 +187,7 @@ def validation_problem(errors: list[dict[str, Any]]) -> Problem:
     listed = [
         {
             "field": _field_name(error["loc"]),
-            "message": error["msg"],
+            "message": error["msg"].removeprefix(_PYDANTIC_SAYS),
         }
         for error in errors[:ERRORS_SHOWN_MAX]
     ]

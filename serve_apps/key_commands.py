@@ -22,7 +22,7 @@ from rich.markup import escape
 
 from domain import ids
 from serve_apps.settings import Settings
-from serve_apps.shop_process import databases, has_data
+from serve_apps.shop_process import databases, has_data, no_shop
 from serve_apps.supervisor import AlreadyRunningError, read_run_file
 from storage.key_ring import RELOAD_EVERY_S, KeyRing, KeyRingError, format_keys, new_key
 from storage.postgres import open_pool
@@ -57,7 +57,7 @@ def _on_shop(
 ) -> Any:
     settings = Settings(home=home) if home is not None else Settings()
     if not has_data(settings.home, settings):
-        _fail(f"there is no shop in {settings.home}")
+        _fail(no_shop(settings.home))
 
     async def run(filled: Settings) -> Any:
         pool = await open_pool(filled.database_url, max_size=1, application="doorbuster keys")

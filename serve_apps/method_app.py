@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +27,7 @@ from serve_apps.http import (
 )
 from serve_apps.identity import Identities
 from serve_apps.payment_choice import KeptMethod
+from serve_apps.text_shapes import MethodToken
 from storage.payment_methods import METHODS_OF_CUSTOMER_MAX, StoredMethod
 
 PREFIX = "method"
@@ -36,7 +37,7 @@ PATH = "/api/v1/orders/payment-methods"
 class NewMethod(RequestModel):
     """A means of payment to keep: the provider's token for it, made in the buyer's browser."""
 
-    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
+    token: MethodToken
     default: bool = False
 
     model_config = ConfigDict(

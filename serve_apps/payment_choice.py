@@ -7,24 +7,20 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from domain import ids
 from domain.gift_cards import code_hash
 from domain.ledger import GATEWAY as LEDGER
-from domain.money import MoneyError, parse_wire
+from domain.money import MoneyError, amount_text, parse_wire
 from domain.orders import PaymentPart
 from domain.payments import ChargeRequest, PaymentKind
-from serve_apps.http import Problem, RequestModel, ShortText, Text, field_problem
+from serve_apps.http import Problem, RequestModel, ShortText, field_problem
+from serve_apps.text_shapes import CardToken, Url
 
 PARTS_MAX = 5
-_URL_LENGTH_MAX = 500
 _WALLET = "paypal"
 _TRANSFER = "bank_transfer"
-Token = Annotated[str, StringConstraints(pattern=r"^(card|pm|tok)_[A-Za-z0-9_]{1,100}$")]
-Url = Annotated[
-    Text, StringConstraints(pattern=r"^https?://[^\s\"<>]+$", max_length=_URL_LENGTH_MAX)
-]
 _NEEDS: dict[PaymentKind, tuple[str, ...]] = {
     "card": ("card_id", "method_id"),
     "wallet": ("return_url",),
@@ -44,7 +40,7 @@ class PaymentMethod(RequestModel):
     """What pays: a token of the payment provider, never a card number; or credit at the shop."""
 
     type: Literal["card", "wallet", "bank_transfer", "gift_card", "store_credit", "invoice"]
-    card_id: Token | None = Field(default=None, description="the provider's token of a card")
+    card_id: CardToken | None = Field(default=None, description="the provider's token of a card")
     method_id: ShortText | None = Field(default=None, description="a card kept from before")
     code: ShortText | None = Field(default=None, description="of a gift card")
     return_url: Url | None = Field(
@@ -181,6 +177,7 @@ def _amounts(methods: Sequence[PaymentMethod], total_minor: int, currency: str) 
     if unsaid > 1:
         raise field_problem("payment_methods", "only one method may leave its amount out")
     if (rest < 1) if unsaid else (rest != 0):
-        detail = f"the amounts do not come to {total_minor} minor units of {currency}"
-        raise field_problem("payment_methods", f"{detail}; ask for a quote first")
+        total = amount_text(total_minor, currency)
+        detail = f"the amounts do not come to {total}; ask for a quote first"
+        raise field_problem("payment_methods", detail)
     return [rest if amount is None else amount for amount in said]

@@ -28,6 +28,7 @@ from serve_apps.stock_in_commands import (
     carried_out_by,
     fail,
     on_databases,
+    say_none,
     settings_of,
 )
 from storage.stock_in import NotPossibleError, UnknownPairError
@@ -189,6 +190,8 @@ def add_placement_commands(app: typer.Typer) -> None:
     def placements(home: Home = None) -> None:
         """Where pairs are wanted, now and later, and where they are."""
         rows = on_databases(settings_of(home), lambda parts: _told(parts.placements.planned()))
+        if not rows:
+            say_none("placements are planned or in force")
         for row in rows:
             until = row["until_at"].isoformat(timespec="seconds") if row["until_at"] else "-"
             line = f"{row['sku']}  {row['warehouse']}  {row['place']:<9}"

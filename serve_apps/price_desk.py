@@ -15,7 +15,7 @@ from uuid import UUID
 from actors.coalescer import Coalescer
 from domain.cart import Refusal
 from domain.exchange import Conversion
-from domain.money import SCALES, MoneyError, parse_wire, to_wire
+from domain.money import SCALES, MoneyError, amount_text, parse_wire, to_wire
 from domain.ports import TaxService
 from domain.pricing import Quote, quote_order
 from domain.promotions import CouponRefusal, Line, normal_code
@@ -177,7 +177,8 @@ def check_expected_total(quote: Quote, expected: float | int | None) -> None:
     total = to_wire(quote.total_minor, quote.currency)
     raise Problem(
         "total_changed",
-        f"the order comes to {total} {quote.currency} now, not {expected}; show the new total first",
+        f"the order comes to {amount_text(quote.total_minor, quote.currency)} now, not {expected};"
+        " show the new total first",
         expected_total=expected,
         grand_total=total,
         currency=quote.currency,

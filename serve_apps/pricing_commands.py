@@ -6,7 +6,7 @@ Both work on an open shop and on a closed one; replicas of an open one follow wi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,20 +14,30 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from domain import ids
 from domain.exchange import RATE_DECIMALS, ExchangeError
-from domain.money import BASIS_POINTS, SCALES, MoneyError, parse_wire, to_wire
+from domain.money import BASIS_POINTS, SCALES, MoneyError, amount_text, parse_wire
 from domain.ports import Unavailable
 from domain.promotions import Kind, Promotion, PromotionError, Scope, check, normal_code
 from gateways.rate_files import read_rates
 from serve_apps.composition import Parts, new_id
-from serve_apps.stock_in_commands import Home, aware_time, fail, on_databases, settings_of
+from serve_apps.stock_in_commands import (
+    Home,
+    aware_time,
+    fail,
+    on_databases,
+    say_none,
+    settings_of,
+)
 from storage.exchange_rates import PostgresExchangeRates
-from storage.promotions import PostgresPromotions
+from storage.promotions import PostgresPromotions, PromotionInUse
 
 LISTED_MAX = 1_000
+LIST_WIDTH = 100
+"""Of a list that is piped; a terminal has its own."""
 
 promotion_app = typer.Typer(
     name="promotion", help="Coupons and promotions: add, list, end.", no_args_is_help=True
@@ -116,18 +126,48 @@ def list_(
         book = PostgresPromotions(parts.pool)
         return await book.overview(everything=everything, limit=LISTED_MAX)
 
-    for one in _done(home, work):
-        promotion = one.promotion
-        name = promotion.code or ids.encode("promo", promotion.promotion_id)
-        most = f" of {promotion.uses_max:,}" if promotion.uses_max else ""
-        ends = promotion.ends_at
-        until = ends.isoformat(timespec="seconds") if ends else "it is ended"
-        Console().print(
-            f"{name:<20}  {_does(promotion):<24}  {one.uses:>9,}{most} used"
-            f"  until {until}  {escape(promotion.label)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    found = _done(home, work)
+    if not found:
+        say_none("promotions" if everything else "promotions but those that are over: see --all")
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, LIST_WIDTH)
+    console.print(_table(found, console.width))
+
+
+def _table(found: list[PromotionInUse], width: int) -> Table:
+    """One line each; in fewer than LIST_WIDTH columns, what it does stands below its name."""
+    wide = width >= LIST_WIDTH
+    rows = [_cells(one) for one in found]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("promotion", min_width=max(len(name) for name, *_ in rows), overflow="fold")
+    table.add_column("used", no_wrap=True, justify="right")
+    table.add_column("until (UTC)", no_wrap=True)
+    if wide:
+        table.add_column("does", min_width=len("free shipping"))
+        table.add_column("label", overflow="fold")
+    for name, used, until, does, label in rows:
+        cells = (name, used, until, does, label) if wide else (f"{name}\n  {does}", used, until)
+        table.add_row(*map(Text, cells))
+        if not wide:
+            table.add_row(Text(f"  {label}"))
+    return table
+
+
+def _cells(one: PromotionInUse) -> tuple[str, str, str, str, str]:
+    promotion = one.promotion
+    name = promotion.code or ids.encode("promo", promotion.promotion_id)
+    most = f" of {promotion.uses_max:,}" if promotion.uses_max else ""
+    used, until = f"{one.uses:,}{most}", _until(promotion.ends_at)
+    return name, used, until, _does(promotion), promotion.label
+
+
+def _until(ends: datetime | None) -> str:
+    if ends is None:
+        return "no end"
+    ends = ends.astimezone(UTC)
+    return f"{ends:%Y-%m-%d}" if ends.time() == time() else f"{ends:%Y-%m-%d %H:%M}"
 
 
 @promotion_app.command()
@@ -167,9 +207,8 @@ def load(
     except (ExchangeError, OSError) as error:
         fail(str(error))
     _done(home, lambda parts: PostgresExchangeRates(parts.pool).load(table))
-    Console().print(
-        f"loaded {len(table.scaled)} rates to {table.base} of {table.as_of}", highlight=False
-    )
+    rates = f"{len(table.scaled):,} rate" + ("" if len(table.scaled) == 1 else "s")
+    Console().print(f"loaded {rates} to {table.base} of {table.as_of}", highlight=False)
 
 
 @rates_app.command()
@@ -192,7 +231,7 @@ def _does(one: Promotion) -> str:
         case Kind.PERCENT:
             return f"{percent} off"
         case Kind.AMOUNT:
-            return f"{to_wire(one.amount_minor, one.currency or '')} {one.currency} off"
+            return f"{amount_text(one.amount_minor, one.currency or '')} off"
         case Kind.FREE_SHIPPING:
             return "free shipping"
         case Kind.BUY_X_GET_Y:

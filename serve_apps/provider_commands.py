@@ -7,7 +7,8 @@ its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +19,9 @@ from rich.markup import escape
 
 from serve_apps.settings import Settings
 from serve_apps.shop_process import databases
-from serve_apps.supervisor import AlreadyRunningError
+from serve_apps.supervisor import AlreadyRunningError, read_run_file
 from sim.provider_faults import FaultKind, FaultRates, Latency
-from sim.provider_process import ProviderOptions, RunningProvider, run_until_stopped
+from sim.provider_process import BooksLostError, ProviderOptions, RunningProvider, run_until_stopped
 from sim.stripe_webhooks import WebhookFaults
 from storage.embedded import ServerStartError
 from storage.postgres import MigrationError, migrate, open_pool
@@ -114,11 +115,12 @@ def provider(
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
     """What a user can mend is told in one line instead of a traceback."""
-    told = (AlreadyRunningError, MigrationError, ServerStartError, OSError, ValueError)
+    told = (AlreadyRunningError, BooksLostError, MigrationError, ServerStartError)
     try:
         yield
-    except told as error:
-        _errors.print(f"[bold red]doorbuster:[/] {escape(str(error))}", highlight=False)
+    except (*told, OSError, ValueError) as error:
+        said = escape(str(error))
+        _errors.print(f"[bold red]doorbuster:[/] {said}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -136,20 +138,24 @@ def _rates(rate: float, said: list[str]) -> FaultRates:
 
 def _run(settings: Settings, options: ProviderOptions) -> None:
     if not settings.embedded_database():
-        _serve(settings.database_url, options)
+        _serve(settings.database_url, options, lambda: False)
         return
+    shops = read_run_file(settings.home) is not None
     with databases(settings) as filled:
-        _serve(filled.database_url, options)
+        _serve(filled.database_url, options, lambda: shops and read_run_file(settings.home) is None)
 
 
-def _serve(url: str, options: ProviderOptions) -> None:
+def _serve(url: str, options: ProviderOptions, is_closed: Callable[[], bool]) -> None:
     import uvloop
+
+    # Its pool would tell of each try to connect again, in full; the watch tells what matters.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
 
     async def work() -> None:
         await migrate(url)
         pool = await open_pool(url, max_size=POOL_MAX, application="payment provider", by_key=True)
         try:
-            await run_until_stopped(pool, options, _tell)
+            await run_until_stopped(pool, options, _tell, is_closed=is_closed)
         finally:
             await pool.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,11 +32,10 @@ from serve_apps.http import (
 from serve_apps.identity import Identities
 from serve_apps.price_desk import PriceDesk, Wanted
 from serve_apps.shelf import Listed, Shelf
+from serve_apps.text_shapes import Country, Currency
 from storage.carts import Cart, CartRepository
 from storage.promotions import PostgresPromotions
 
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Coupons = Annotated[
     tuple[ShortText, ...],
     Field(max_length=COUPONS_MAX, strict=False, description="codes, in any order"),

@@ -19,13 +19,13 @@ from rich.markup import escape
 
 from domain import ids
 from domain.card_numbers import carries_card_number
-from domain.money import EXPONENTS, MoneyError, parse_wire
+from domain.money import MoneyError, amount_text, parse_wire
 from domain.ports import Unavailable
 from domain.refunds import Refund, RefundDraft, RefundRefusal, RefundScope, UnitsOf, refunded_event
 from serve_apps.composition import Parts, new_id
 from serve_apps.refund_answers import PREFIX
 from serve_apps.refund_parts import refunds_over
-from serve_apps.stock_in_commands import By, Home, fail, on_databases, settings_of
+from serve_apps.stock_in_commands import By, Home, fail, on_databases, say_none, settings_of
 from storage.refunds import PostgresRefunds
 
 _REASON_MAX = 200
@@ -96,7 +96,7 @@ def refund_command(
     if made is None:
         fail(f"there is no order {order[:80]}")
     if isinstance(made, RefundRefusal):
-        left = _told(made.balance_minor, made.currency)
+        left = amount_text(made.balance_minor, made.currency)
         fail(f"{made.name}: {made.detail} ({left} can be refunded)")
     _show(made)
 
@@ -115,7 +115,10 @@ def list_(
         book = PostgresRefunds(parts.pool)
         return await (book.undone() if order_id is None else book.of_order(order_id))
 
-    for one in _done(home, work):
+    found = _done(home, work)
+    if not found:
+        say_none(f"refunds of {order[:80]}" if order else "refunds that are open or were refused")
+    for one in found:
         _show(one)
 
 
@@ -197,14 +200,9 @@ def _minor(amount: str, currency: str) -> int:
     return minor
 
 
-def _told(minor: int, currency: str) -> str:
-    digits = EXPONENTS[currency]
-    return f"{minor / 10**digits:,.{digits}f} {currency}"
-
-
 def _show(refund: Refund) -> None:
     name, order = ids.encode(PREFIX, refund.refund_id), ids.encode("order", refund.order_id)
-    told = _told(refund.amount_minor, refund.currency)
+    told = amount_text(refund.amount_minor, refund.currency)
     _say(f"{name}  {refund.status:7}  {told:>18}  {order}  {refund.reason}")
     for line in refund.lines:
         for back in line.returns:
@@ -213,7 +211,7 @@ def _show(refund: Refund) -> None:
     for part in refund.parts:
         if part.refusal is not None:
             charge = part.charge.transaction_id
-            told = _told(part.amount_minor, refund.currency)
+            told = amount_text(part.amount_minor, refund.currency)
             _say(f"  {told} of {charge}: {part.gateway} refused: {part.refusal}")
             if part.settled_by is not None:
                 _say(f"    settled by {part.settled_by}: {part.settled_note}")

@@ -21,6 +21,7 @@ from serve_apps.settings import Settings
 from serve_apps.supervisor import (
     READY_TIMEOUT_S,
     AlreadyRunningError,
+    NotReadyError,
     NotRunningError,
     RunFile,
     hold,
@@ -42,6 +43,8 @@ SAMPLE_PRODUCTS = 2_000
 IMPORT_BATCH = 500
 OUTBOX_TIMEOUT_S = 20.0
 OUTBOX_POLL_S = 0.1
+_SAYS = "doorbuster:"
+_LAST_WORDS_MAX = 64 * 1024  # bytes of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def start_detached(settings: Settings, *, empty: bool) -> RunFile:
     command = [sys.executable, "-m", "doorbuster", "up", "--home", str(settings.home)]
     command += ["--port", str(settings.port), *(["--empty"] if empty else [])]
     with (logs / "supervisor.log").open("ab") as log:
+        written_before = log.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -74,9 +78,24 @@ def start_detached(settings: Settings, *, empty: bool) -> RunFile:
             start_new_session=True,
             env=os.environ.copy(),
         )
-    return wait_until_ready(
-        settings.home, alive=lambda: process.poll() is None, timeout_s=READY_TIMEOUT_S
-    )
+    try:
+        return wait_until_ready(
+            settings.home, alive=lambda: process.poll() is None, timeout_s=READY_TIMEOUT_S
+        )
+    except NotReadyError as error:
+        if process.poll() is None:
+            raise
+        why = _last_words(logs / "supervisor.log", written_before)
+        raise NotReadyError(why or f"{error} (it ended with status {process.returncode})") from None
+
+
+def _last_words(log: Path, since: int) -> str:
+    """What a command said last before it failed; empty if nothing. `since`: bytes to pass over."""
+    with log.open("rb") as file:
+        file.seek(max(since, file.seek(0, os.SEEK_END) - _LAST_WORDS_MAX))
+        lines = file.read().decode(errors="replace").splitlines()
+    said = [line.removeprefix(_SAYS).strip() for line in lines if line.startswith(_SAYS)]
+    return said[-1] if said else ""
 
 
 @contextlib.contextmanager
@@ -166,6 +185,11 @@ async def _outbox_empty(parts: Parts) -> None:
         if not (await parts.orders.counts())["outbox_pending"]:
             return
         await asyncio.sleep(OUTBOX_POLL_S)
+
+
+def no_shop(home: Path) -> str:
+    """What to say where `has_data` is false."""
+    return f"there is no shop in {home}; name its folder with --home or DOORBUSTER_HOME"
 
 
 def has_data(home: Path, settings: Settings) -> bool:

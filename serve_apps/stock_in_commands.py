@@ -24,8 +24,9 @@ from rich.markup import escape
 from domain.stock import MovementKind
 from serve_apps.composition import Parts, new_id, open_parts
 from serve_apps.settings import Settings
-from serve_apps.shop_process import databases, has_data
-from serve_apps.supervisor import read_run_file
+from serve_apps.shop_process import databases, has_data, no_shop
+from serve_apps.supervisor import AlreadyRunningError, read_run_file
+from storage.embedded import ServerStartError
 from storage.stock_in import NotPossibleError, UnknownPairError
 
 WAIT_S = 10.0
@@ -35,6 +36,7 @@ _LEDGER_COLUMNS = (
     *("movement_id", "created_at", "sku", "warehouse", "kind", "quantity", "balance"),
     *("actor", "reason", "reference"),
 )
+_TOLD = (UnknownPairError, NotPossibleError, AlreadyRunningError, ServerStartError, TimeoutError)
 _errors = Console(stderr=True)
 
 Home = Annotated[Path | None, typer.Option("--home", help="Folder of the shop's data.")]
@@ -48,6 +50,11 @@ def fail(message: str) -> NoReturn:
     """Say why on stderr, and end with exit status 1."""
     _errors.print(f"[bold red]doorbuster:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
+
+
+def say_none(of_what: str) -> None:
+    """Say on stderr that a list is empty; stdout stays as empty as the list."""
+    _errors.print(f"no {of_what}", highlight=False, markup=False, soft_wrap=True)
 
 
 def settings_of(home: Path | None) -> Settings:
@@ -66,7 +73,7 @@ def carried_out_by(home: Path | None, work: Callable[[Parts], Awaitable[Any]]) -
 def on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) -> Any:
     """`work` on the shop's databases, whether it is open or closed."""
     if not has_data(settings.home, settings):
-        fail(f"there is no shop in {settings.home}")
+        fail(no_shop(settings.home))
 
     async def run(filled: Settings) -> Any:
         async with open_parts(filled, "stock") as parts:
@@ -75,7 +82,7 @@ def on_databases(settings: Settings, work: Callable[[Parts], Awaitable[Any]]) ->
     try:
         with databases(settings) as filled:
             return asyncio.run(run(filled))
-    except (UnknownPairError, NotPossibleError, TimeoutError, OSError) as error:
+    except (*_TOLD, OSError) as error:
         fail(str(error))
 
 
@@ -295,7 +302,10 @@ def _add_orders(app: typer.Typer) -> None:
         async def work(parts: Parts) -> Any:
             return await parts.stock_in.purchase_orders(wanted)
 
-        for one in on_databases(settings_of(home), work):
+        found = on_databases(settings_of(home), work)
+        if not found:
+            say_none("purchase orders" if wanted is None else f"purchase orders are {wanted}")
+        for one in found:
             Console().print(
                 f"{one['purchase_order_id']}  {one['status']:<9} {one['quantity']:>7,}"
                 f"  {one['sku']} in {one['warehouse']}, from {escape(one['supplier'])}",

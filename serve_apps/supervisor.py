@@ -40,6 +40,8 @@ WATCH_EVERY_S = 0.1
 RESTART_PAUSE_S = 1.0
 RESTART_PAUSE_MAX_S = 30.0
 STABLE_AFTER_S = 120.0  # who ran for so long did not fail to start: the pause is short again
+_OPEN_SHOP = "doorbuster up "
+_HOLDER_MAX = 200  # characters
 _log = structlog.get_logger(__name__)
 
 # Set before Ray starts, for the driver and every worker (each is explained in
@@ -119,14 +121,31 @@ def hold(home: Path) -> Iterator[IO[str]]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        handle.seek(0)
+        holder = handle.read(_HOLDER_MAX).strip()
         handle.close()
-        raise AlreadyRunningError(
-            f"a shop runs already in {home}; `doorbuster status --home {home}` tells where"
-        ) from None
+        raise AlreadyRunningError(_held_by(holder, home)) from None
+    handle.truncate(0)
+    handle.write(f"{_command_name()} (pid {os.getpid()})\n")
+    handle.flush()
     try:
         yield handle
     finally:
+        handle.truncate(0)
         handle.close()
+
+
+def _command_name() -> str:
+    """What this process was started as, without its options: they may carry secrets."""
+    program = Path(sys.argv[0]).stem
+    command = sys.argv[1] if program == "doorbuster" and len(sys.argv) > 1 else ""
+    return program if not command or command.startswith("-") else f"{program} {command}"
+
+
+def _held_by(holder: str, home: Path) -> str:
+    if holder.startswith(_OPEN_SHOP):
+        return f"a shop runs already in {home}; `doorbuster status --home {home}` tells where"
+    return f"{home} is in use by {holder or 'another command'}; stop it, or wait until it has ended"
 
 
 def end_leftovers(home: Path) -> int:

@@ -25,6 +25,9 @@ from sim.stripe_webhooks import WebhookFaults, WebhookSender
 
 SETTLE_POLL_S = 0.5
 FORGET_POLL_S = 60.0
+LOOK_EVERY_S = 0.5
+LOOK_TIMEOUT_S = 5.0
+LOST_AFTER_S = 60.0  # a Postgres that is started again is back by then
 BACKLOG_MAX = 2_048
 _log = structlog.get_logger()
 
@@ -56,6 +59,10 @@ class RunningProvider:
     server: StripeServer
 
 
+class BooksLostError(RuntimeError):
+    """The database with the provider's books is gone, and will not come back by itself."""
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to whoever runs it."""
 
@@ -74,7 +81,7 @@ def _new_id(prefix: str) -> str:
 
 @contextlib.asynccontextmanager
 async def serving(pool: asyncpg.Pool, options: ProviderOptions) -> AsyncIterator[RunningProvider]:
-    """The server, for the length of a `with`. Raises OSError if the port is taken."""
+    """The server, for the length of a `with`. Raises OSError, to be shown, if the port is taken."""
     listener = _listen(options)
     host, port = listener.getsockname()[:2]
     base_url = f"http://{host}:{port}"
@@ -123,8 +130,10 @@ def _listen(options: ProviderOptions) -> socket.socket:
         listener.bind((options.host, options.port))
     except OSError as error:
         listener.close()
+        # Without the number, which would stand in front of the text.
         raise OSError(
-            error.errno, f"cannot listen on {options.host}:{options.port}: {error.strerror}"
+            f"cannot listen on {options.host}:{options.port}: {error.strerror};"
+            " choose another port with --port"
         ) from error
     listener.listen(BACKLOG_MAX)
     return listener
@@ -178,14 +187,58 @@ async def _forget(books: StripeBooks) -> None:
         await asyncio.sleep(FORGET_POLL_S)
 
 
-async def run_until_stopped(
-    pool: asyncpg.Pool, options: ProviderOptions, started: Callable[[RunningProvider], None]
+async def until_lost(
+    pool: asyncpg.Pool, is_closed: Callable[[], bool], *, lost_after_s: float = LOST_AFTER_S
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `started` is told where."""
+    """Look after the books for ever.
+
+    Raises BooksLostError when they cannot be reached and `is_closed` says that nobody will start
+    their database again, or when it was away for `lost_after_s` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    seen = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                await pool.execute("SELECT 1")
+            seen = loop.time()
+        except UNREACHABLE as error:
+            if is_closed():
+                raise BooksLostError(
+                    "the shop was closed, and the database with the provider's books with it;"
+                    " open the shop, then start the provider again"
+                ) from error
+            if loop.time() - seen >= lost_after_s:
+                raise BooksLostError(
+                    f"the database with the provider's books did not answer for {lost_after_s:.0f}"
+                    f" s ({error or type(error).__name__}); start it, then the provider again"
+                ) from error
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def run_until_stopped(
+    pool: asyncpg.Pool,
+    options: ProviderOptions,
+    started: Callable[[RunningProvider], None],
+    *,
+    is_closed: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve until SIGINT or SIGTERM; `started` is told where.
+
+    Raises BooksLostError when the database goes; `is_closed` tells that it was meant to.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopped.set)
     async with serving(pool, options) as running:
         started(running)
-        await stopped.wait()
+        stopping = asyncio.create_task(stopped.wait())
+        watching = asyncio.create_task(until_lost(pool, is_closed))
+        try:
+            done, _ = await asyncio.wait((stopping, watching), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            watching.cancel()
+        if watching in done:
+            watching.result()

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich import box
 from rich.bar import Bar
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.rule import Rule
@@ -29,6 +29,7 @@ SPARK_POINTS = 56
 """Width of the drawn rate, one character per progress report."""
 
 WIDTH = 92
+_TWO_COLUMNS_FROM = 86  # within a panel of WIDTH: no promise's name is cut
 _SPARKS = "▁▂▃▄▅▆▇█"
 _ACCENT = "bold orange1"
 _QUIET = "grey62"
@@ -80,15 +81,30 @@ class SaleScreen:
             self._plain_due_s = progress.elapsed_s + PLAIN_EVERY_S
 
     def _print_plain(self, progress: SaleProgress) -> None:
-        left = "" if progress.stock_left is None else f", {progress.stock_left} of the hot SKU left"
-        self._console.print(
-            f"{progress.elapsed_s:6.1f} s  {progress.finished}/{progress.shoppers} shoppers, "
-            f"{progress.orders_confirmed} orders ({progress.orders_per_second:.0f}/s), "
-            f"checkout p50 {progress.checkout_ms_p50:.0f} ms, "
-            f"p99 {progress.checkout_ms_p99:.0f} ms{left}, {progress.errors} errors",
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = plain_line(progress, self._console.width)
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def plain_line(progress: SaleProgress, width: int) -> str:
+    """The state of a sale in one line; what matters least is left out where it does not fit."""
+    parts = [
+        f"{progress.elapsed_s:5.1f} s  {progress.finished}/{progress.shoppers} shoppers",
+        f"{progress.orders_confirmed} orders",
+        f"{progress.errors} errors",
+    ]
+    where = 2
+    if progress.stock_left is not None:
+        parts.insert(where, f"{progress.stock_left} left")
+    for text in (
+        f"{progress.orders_per_second:.0f}/s",
+        f"p99 {progress.checkout_ms_p99:.0f} ms",
+        f"p50 {progress.checkout_ms_p50:.0f} ms",
+    ):
+        wider = [*parts[:where], text, *parts[where:]]
+        if len(", ".join(wider)) > width:
+            break
+        parts, where = wider, where + 1
+    return ", ".join(parts)
 
 
 def render_progress(
@@ -168,7 +184,7 @@ def render_report(result: Mapping[str, Any]) -> RenderableType:
             Text(),
             Rule("audit, with the number of facts checked", style=_QUIET),
             Text(),
-            _audit_table(audit),
+            _AuditTable(audit),
         ]
     return Panel(
         Group(*parts),
@@ -183,7 +199,7 @@ def render_report(result: Mapping[str, Any]) -> RenderableType:
 
 def render_audit(audit: Mapping[str, Any]) -> RenderableType:
     """The audit alone: every promise, and below them what was found to break one."""
-    lines: list[RenderableType] = [_audit_table(audit)]
+    lines: list[RenderableType] = [_AuditTable(audit)]
     for id_, verdict in audit["promises"].items():
         lines += [Text(f"{id_}  {violation}", style=_BAD) for violation in verdict["violations"]]
     kept = bool(audit["ok"])
@@ -226,7 +242,7 @@ def _figures(*figures: tuple[str, str, str]) -> Table:
     """Figures side by side, each above its name: (figure, name, style)."""
     grid = Table.grid(padding=(0, 1), expand=True)
     for _ in figures:
-        grid.add_column(justify="center", ratio=1)
+        grid.add_column(justify="center", no_wrap=True)
     grid.add_row(*(Text(figure, style=style) for figure, _, style in figures))
     grid.add_row(*(Text(name, style=_QUIET) for _, name, _ in figures))
     return grid
@@ -243,10 +259,20 @@ def _hot_line(stock: int | None, sold: int, oversold: int) -> Text:
     return line.append(f"{oversold:,} oversold", style=_BAD if oversold else f"bold {_GOOD}")
 
 
-def _audit_table(audit: Mapping[str, Any]) -> Table:
-    """Two promises to a row: verdict and id, title, how many facts were checked."""
+class _AuditTable:
+    """The promises, two to a row where there is room for their names, else one below the other."""
+
+    def __init__(self, audit: Mapping[str, Any]) -> None:
+        self._audit = audit
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _audit_table(self._audit, 2 if options.max_width >= _TWO_COLUMNS_FROM else 1)
+
+
+def _audit_table(audit: Mapping[str, Any], columns: int) -> Table:
+    """Of each promise: verdict and id, title, how many facts were checked."""
     table = Table.grid(padding=(0, 1), expand=True)
-    for _ in range(2):
+    for _ in range(columns):
         table.add_column(width=5)
         table.add_column(ratio=1, no_wrap=True)
         table.add_column(justify="right", width=9)
@@ -257,9 +283,9 @@ def _audit_table(audit: Mapping[str, Any]) -> Table:
         for promise in PROMISES
         if promise.id in verdicts
     ]
-    half = (len(cells) + 1) // 2
-    for row in range(half):
-        table.add_row(*(cell for pair in cells[row::half] for cell in pair))
+    rows = (len(cells) + columns - 1) // columns
+    for row in range(rows):
+        table.add_row(*(cell for beside in cells[row::rows] for cell in beside))
     return table
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import asyncpg
 
 from domain.ledger import AccountKind, LedgerEvent, post
-from domain.money import AMOUNT_MINOR_MAX, scale_of
+from domain.money import AMOUNT_MINOR_MAX, amount_text, scale_of
 from storage.credit_journal import Journal, lock_accounts, open_account, post_journal
 from storage.sql import load
 from storage.stock_in import NotPossibleError
@@ -180,7 +180,7 @@ class CreditAccounts:
             if getattr(error, "constraint_name", None) != "credit_never_overspent":
                 raise
             raise NotPossibleError(
-                f"{customer} owes more than {limit_minor} {currency} minor units; keep the limit"
+                f"{customer} owes more than {amount_text(limit_minor, currency)}; keep the limit"
                 " and withdraw the approval, or wait until invoices are paid"
             ) from None
 
@@ -248,10 +248,9 @@ class CreditAccounts:
             if await connection.fetchval(_SQL["was_posted"], journal.event, journal.reference):
                 return row["open_minor"]
             if not 0 < amount <= row["open_minor"]:
-                raise NotPossibleError(
-                    f"{row['open_minor']} {row['currency']} minor units of invoice {number} are"
-                    f" open, not {amount}"
-                )
+                currency = row["currency"]
+                still, asked = (amount_text(one, currency) for one in (row["open_minor"], amount))
+                raise NotPossibleError(f"{still} of invoice {number} are open, not {asked}")
             entries = post(journal.event, debit, receivable, amount, row["currency"])
             await post_journal(connection, journal, entries, {receivable: account_id})
             paid = (amount, 0) if debit is AccountKind.CASH else (0, amount)

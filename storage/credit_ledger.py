@@ -8,7 +8,7 @@ posted is said in `domain.ledger`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -80,7 +80,7 @@ def check_charge(charge: ChargeRequest) -> None:
 
 
 class PostgresCreditLedger:
-    """PaymentProvider and ProviderBooks of the domain, on the shop's own database.
+    """PaymentProvider, PaymentForecast and ProviderBooks of the domain, on the shop's own database.
 
     `now` gives the time, aware UTC.
     """
@@ -103,17 +103,14 @@ class PostgresCreditLedger:
 
     async def authorize_many(self, charges: Sequence[ChargeRequest]) -> list[ChargeState]:
         """Hold for each, in one statement; the answers in order. Each passed `check_charge`."""
-        once = {charge.transaction_id: charge for charge in charges}.values()
-        columns = (
-            [charge.transaction_id for charge in once],
-            [charge.kind for charge in once],
-            [_text(charge.payment_token) for charge in once],
-            [_text(charge.payer) for charge in once],
-            [charge.amount_minor for charge in once],
-            [charge.currency for charge in once],
-        )
+        columns = _columns({charge.transaction_id: charge for charge in charges}.values())
         rows = await _in_time(lambda: self._pool.fetch(_SQL["authorize"], *columns, self._now()))
         return _in_order(charges, rows)
+
+    async def foresee(self, charges: Sequence[ChargeRequest]) -> str | None:
+        """The decline code of the first charge that could not be held now; holds nothing."""
+        columns = _columns(charges)
+        return await _in_time(lambda: self._pool.fetchval(_SQL["foresee"], *columns, self._now()))
 
     async def capture_many(self, charges: Sequence[ChargeRequest]) -> list[ChargeState]:
         """Take what is held for each, in one statement; the answers in order."""
@@ -253,6 +250,18 @@ async def _in_time(work: Callable[[], Awaitable[T]]) -> T:
         return await reach(bounded)
     except Unavailable as error:
         raise Unavailable(f"ledger: {error}") from error
+
+
+def _columns(charges: Collection[ChargeRequest]) -> tuple[list[Any], ...]:
+    """Charges as `credit_sources` takes them."""
+    return (
+        [charge.transaction_id for charge in charges],
+        [charge.kind for charge in charges],
+        [_text(charge.payment_token) for charge in charges],
+        [_text(charge.payer) for charge in charges],
+        [charge.amount_minor for charge in charges],
+        [charge.currency for charge in charges],
+    )
 
 
 def _text(text: str) -> str:

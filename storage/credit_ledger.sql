@@ -1,6 +1,16 @@
 -- name: authorize
 SELECT * FROM credit_authorize($1, $2, $3, $4, $5, $6, $7)
 
+-- name: foresee
+-- Why charges could not be held now, of the first one that could not. Holds nothing.
+SELECT coalesce(refusal, CASE kind WHEN 'invoice' THEN 'credit_limit_exceeded'
+                                   ELSE 'insufficient_credit' END)
+FROM (SELECT id, kind, refusal,
+             sum(amount) OVER (PARTITION BY account_id ORDER BY id) > free AS too_much
+        FROM credit_sources($1, $2, $3, $4, $5, $6, $7)) s
+WHERE refusal IS NOT NULL OR too_much
+ORDER BY id LIMIT 1
+
 -- name: capture
 SELECT * FROM credit_capture($1, $2)
 

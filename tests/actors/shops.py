@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from actors.charges import Charges
@@ -18,7 +18,7 @@ from actors.settlement import Pause, Settlement
 from actors.stock_client import LocalTransport, StockClient, StockClientConfig
 from domain.fraud import Scoring
 from domain.orders import OrderDraft
-from domain.ports import PromotionBook
+from domain.ports import PaymentForecast, PromotionBook
 from domain.warehouse_choice import Haul, Source
 from tests.actors.drafts import draft, line
 from tests.actors.memory import Clock, MemoryBus, MemoryJournal, MemoryOrders, MemoryProvider, Row
@@ -57,12 +57,13 @@ class Shop:
         pause: Pause | None = None,
         scoring: Scoring | None = None,
         promotions: PromotionBook | None = None,
+        forecasts: Mapping[str, PaymentForecast] | None = None,
     ) -> None:
         elapsed = monotonic or clock.unix
         self.stock = StockClient(
             transport, routing=Routing(("pool-0",)), monotonic=elapsed, config=QUICK
         )
-        charges = Charges(dict.fromkeys(GATEWAYS, provider), monotonic=elapsed)
+        charges = Charges(dict.fromkeys(GATEWAYS, provider), monotonic=elapsed, forecasts=forecasts)
         self.steps = OrderSteps(orders, promotions, monotonic=elapsed, config=config)
         self.settlement = Settlement(
             orders=orders,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from actors import reviews
-from actors.checkout import Waiting
+from actors.checkout import Confirmed, Refused, Waiting
 from actors.reviews import CHARGE_WAIT_S, Decided, Reviews
 from actors.settlement import SettlementConfig
 from domain.orders import HistoryOfCustomer, OrderDraft
+from domain.payments import ChargeRequest
 from domain.ports import Unavailable
-from tests.actors.drafts import transaction_of
+from tests.actors.drafts import part, transaction_of
 from tests.actors.memory import Fault
 from tests.actors.memory_reviews import MemoryReviews
 from tests.actors.shops import Hasty, MemoryShop, Shop, an_order
@@ -53,9 +55,9 @@ class Desk:
         return decided
 
 
-async def in_review(shop: MemoryShop, parts: Shop, pair: bytes, **changes: Any) -> OrderDraft:
+async def in_review(shop: MemoryShop, replica: Shop, pair: bytes, **changes: Any) -> OrderDraft:
     order, demands = an_order([(2, [pair])], **changes)
-    result = await parts.checkout.run(order, demands)
+    result = await replica.checkout.run(order, demands)
     assert isinstance(result, Waiting)
     assert (result.status, shop.left(pair)) == ("in_review", 3)
     assert shop.provider.calls == []
@@ -77,6 +79,57 @@ async def test_the_reasons_are_kept_with_the_score(shop: MemoryShop) -> None:
     assert [one["name"] for one in review.reasons] == [*review.flags, "model"]
     assert sum(one["points"] for one in review.reasons) == pytest.approx(review.risk_score)
     assert all(one["sentence"] for one in review.reasons)
+
+
+class Forecast:
+    """Knows what it would decline; keeps what it was asked."""
+
+    def __init__(self, code: str | None) -> None:
+        self.code = code
+        self.asked: list[str] = []
+
+    async def foresee(self, charges: Sequence[ChargeRequest]) -> str | None:
+        self.asked += [charge.transaction_id for charge in charges]
+        return self.code
+
+
+def _split() -> dict[str, Any]:
+    """An order that is paid at two providers, one of which may know beforehand."""
+    order_id = uuid.uuid4()
+    by_card = part(order_id, 1_000, name="card")
+    return {"order_id": order_id, "parts": (by_card, part(order_id, 1_580, gateway="second"))}
+
+
+async def test_what_cannot_be_paid_is_refused_without_a_review(shop: MemoryShop) -> None:
+    pair, forecast = shop.pair(5), Forecast("invoice_not_approved")
+    async with shop.open():
+        parts = shop.wire(forecasts={"second": forecast})
+        order, demands = an_order([(2, [pair])], **_split())
+        result = await parts.checkout.run(order, demands)
+    assert isinstance(result, Refused)
+    assert result.failure["decline_code"] == "invoice_not_approved"
+    assert forecast.asked == [order.parts[1].transaction_id]
+    assert shop.orders.orders[order.order_id].status == "failed"
+    assert (shop.provider.calls, shop.left(pair)) == ([], 5)
+
+
+async def test_what_can_be_paid_waits_for_its_review(shop: MemoryShop) -> None:
+    forecast = Forecast(None)
+    async with shop.open():
+        parts = shop.wire(forecasts={"second": forecast})
+        await in_review(shop, parts, shop.pair(5), **_split())
+        await in_review(shop, parts, shop.pair(5))
+    assert len(forecast.asked) == 1
+
+
+async def test_nothing_is_foreseen_for_orders_that_nobody_looks_at(shop: MemoryShop) -> None:
+    forecast = Forecast("insufficient_credit")
+    shop.orders.history = HistoryOfCustomer(0, None, None)
+    async with shop.open():
+        parts = shop.wire(forecasts={"second": forecast})
+        order, demands = an_order([(2, [shop.pair(5)])], **_split())
+        assert isinstance(await parts.checkout.run(order, demands), Confirmed)
+    assert forecast.asked == []
 
 
 async def test_an_approved_order_is_charged_and_confirmed_at_once(shop: MemoryShop) -> None:

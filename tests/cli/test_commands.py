@@ -96,6 +96,12 @@ def test_down_without_a_shop_fails(tmp_path: Path) -> None:
     assert "no shop runs" in done.stderr
 
 
+def test_a_command_outside_the_shops_folder_says_how_to_name_it(tmp_path: Path) -> None:
+    done = run_command("promotion", "list", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no shop in .doorbuster; name its folder with --home or DOORBUSTER_HOME" in done.stderr
+
+
 def test_an_audit_of_nothing_is_no_clean_audit(tmp_path: Path) -> None:
     home = tmp_path / "empty"
     done = run_command("audit", "--home", str(home), "--json")
@@ -133,14 +139,15 @@ def test_an_import_in_an_unknown_format_fails(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_up_on_a_port_in_use_says_which(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [(), ("--detach",)])
+def test_up_on_a_port_in_use_says_which(tmp_path: Path, how: tuple[str, ...]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = run_command("up", "--home", str(tmp_path), "--port", str(port), "--empty")
+        done = run_command("up", "--home", str(tmp_path), "--port", str(port), "--empty", *how)
     assert done.returncode == 1
-    assert f"port {port} is in use" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"doorbuster: port {port} is in use")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run.json").exists()
 

@@ -135,12 +135,14 @@ def test_a_customer_on_invoice_from_approval_to_write_off(shell: Shell, database
 
     asyncio.run(buy())
     first, second = shell("invoices", "list", "--user", USER).splitlines()
+    overdue = shell.all("invoices", "list", "--status", "overdue", "--user", USER)
+    assert overdue == (0, "", f"no overdue invoices of {USER}\n")
     assert first.startswith("INV-000001  due ")
     assert "60.00 USD open of 60.00 USD  no order" in first
     assert first.endswith(USER)
     assert "INV-000001: 50.00 USD open" in shell("invoices", "pay", "INV-000001", "--amount", "10")
     assert "INV-000001: 0.00 USD open" in shell("invoices", "pay", "1")
-    assert "0 USD minor units of invoice 1 are open" in shell.fails("invoices", "pay", "1")
+    assert "0.00 USD of invoice 1 are open, not 0.00 USD" in shell.fails("invoices", "pay", "1")
     assert "there is no invoice 7" in shell.fails("invoices", "pay", "7")
     assert shell("invoices", "list") == second
     assert "owes more than" in shell.fails("terms", USER, "--limit", "39.99")

@@ -127,11 +127,18 @@ def test_an_order_is_refunded_bit_by_bit(shell: Shell) -> None:
     assert "(10.54 USD can be refunded)" in said
     assert "more decimals" in shell.fails("refund", order, "--amount", "0.001", *WHY)
     assert "above 0" in shell.fails("refund", order, "--amount", "0", *WHY)
+    again = shell.fails("refund", order, "--line", f"{sku}=3", *WHY)
+    assert "line_already_refunded" in again
     assert "10.54 USD" in shell("refund", order, "--whole", *WHY)
+    none_left = shell.fails("refund", order, "--amount", "5", *WHY)
+    assert "comes to 5.00 USD, but nothing is left" in none_left
+    assert "(0.00 USD can be refunded)" in none_left
     assert "nothing_to_refund" in shell.fails("refund", order, "--whole", *WHY)
     assert "there is no order" in shell.fails("refund", ORDER, "--whole", *WHY)
     assert len(shell("refunds", "list", "--order", order).splitlines()) == 3
-    assert shell("refunds", "list") == ""
+    assert shell.all("refunds", "list") == (0, "", "no refunds that are open or were refused\n")
+    other = shell.all("refunds", "list", "--order", ORDER)
+    assert other == (0, "", f"no refunds of {ORDER}\n")
 
 
 def test_goods_that_came_back_wait_for_the_owner_of_their_stock(shell: Shell) -> None:

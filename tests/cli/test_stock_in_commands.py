@@ -59,6 +59,21 @@ def test_what_makes_no_sense_is_refused_by_name(arguments: tuple[str, ...], says
     assert says in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("orders",), "no purchase orders are open\n"),
+        (("orders", "--status", "all"), "no purchase orders\n"),
+        (("placements",), "no placements are planned or in force\n"),
+    ],
+)
+def test_an_empty_list_says_so_beside_stdout(
+    tmp_path: Path, database_url: str, arguments: tuple[str, ...], says: str
+) -> None:
+    environment = {"DOORBUSTER_DATABASE_URL": database_url, "DOORBUSTER_HOME": str(tmp_path)}
+    assert _run(*arguments, **environment) == (0, "", says)
+
+
 @pytest.mark.parametrize("quantity", ["five", "1.5", ""])
 def test_a_quantity_that_is_none_is_a_usage_error(quantity: str) -> None:
     assert _run("receive", "SKU", "EAST", quantity)[0] == 2

@@ -16,6 +16,7 @@ from domain.money import (
     PRICE_LEVELS,
     Money,
     MoneyError,
+    amount_text,
     apply_rate,
     parse_wire,
     to_wire,
@@ -23,6 +24,24 @@ from domain.money import (
 
 minors = st.integers(min_value=0, max_value=AMOUNT_MINOR_MAX)
 currencies = st.sampled_from(sorted(EXPONENTS))
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [
+        (16_199, "USD", "161.99 USD"),
+        (500, "USD", "5.00 USD"),
+        (0, "USD", "0.00 USD"),
+        (-5, "EUR", "-0.05 EUR"),
+        (1_500, "JPY", "1,500 JPY"),
+        (1, "KWD", "0.001 KWD"),
+        (AMOUNT_MINOR_MAX, "USD", "10,000,000,000.00 USD"),
+    ],
+)
+def test_an_amount_is_written_with_the_decimals_of_its_currency(
+    minor: int, currency: str, text: str
+) -> None:
+    assert amount_text(minor, currency) == text
 
 
 def test_exponents_follow_iso_4217() -> None:

@@ -253,7 +253,11 @@ def test_refunds_go_back_in_proportion_to_what_is_left() -> None:
 @pytest.mark.parametrize(
     ("scope", "name", "says"),
     [
-        (RefundScope(amount_minor=3_641), "refund_above_balance", "36.41 USD, but 36.4 are left"),
+        (
+            RefundScope(amount_minor=3_641),
+            "refund_above_balance",
+            "36.41 USD, but 36.40 USD are left",
+        ),
         (units(4), "line_already_refunded", "of 3 that were bought 3 are left"),
         (units(1, "OTHER"), "line_unknown", "'OTHER' is not in this order"),
         (units(1, UUID(int=9)), "line_unknown", "name a line of it"),
@@ -265,6 +269,26 @@ def test_what_cannot_be_refunded_is_refused_by_name(
     refusal = refused(order((line(1),)), scope)
     assert refusal.name == name
     assert says in refusal.detail
+
+
+@pytest.mark.parametrize(
+    ("bought", "says"), [(1, "the only SKU-1 was"), (3, "all 3 of SKU-1 were")]
+)
+def test_units_that_were_all_refunded_are_told_so(bought: int, says: str) -> None:
+    sold = order((line(1, quantity=bought),))
+    sold = after(sold, planned(sold, units(bought)))
+    refusal = refused(sold, units(1))
+    assert refusal.name == "line_already_refunded"
+    assert refusal.detail == f"{says} refunded before; leave the line out"
+
+
+def test_an_amount_of_which_nothing_is_left() -> None:
+    sold = order((line(1),))
+    refusal = refused(after(sold, planned(sold, WHOLE)), RefundScope(amount_minor=500))
+    assert (refusal.name, refusal.balance_minor) == ("refund_above_balance", 0)
+    assert refusal.detail == (
+        "the refund comes to 5.00 USD, but nothing is left of what was captured"
+    )
 
 
 @pytest.mark.parametrize("status", ["pending", "in_review", "awaiting_payment", "failed"])

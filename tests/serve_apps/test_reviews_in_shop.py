@@ -26,6 +26,27 @@ async def in_review(shop: Shop) -> tuple[Shopper, str]:
     raise AssertionError("no order was put up for review")
 
 
+async def test_what_cannot_be_paid_is_no_work_for_an_operator(shop: Shop) -> None:
+    buyer, order_id = await in_review(shop)
+
+    async def bought() -> bool:
+        return not await buyer.quantities()
+
+    await until(bought)
+    await buyer.add("LAPTOP")
+    answer = await buyer.checkout(payment_method={"type": "invoice"})
+    problem = assert_problem(answer, 402, "payment_declined")
+    assert problem["decline_code"] == "invoice_not_approved"
+    listed = await ask(shop, "GET", PATH)
+    assert [one["order_id"] for one in listed["reviews"]] == [order_id]
+    assert await shop.stock("LAPTOP") == (999, 1)
+    [failed] = await shop.pool.fetch(
+        "SELECT order_id FROM orders WHERE status = 'failed' AND payment_method = 'invoice'"
+    )
+    assert await shop.pool.fetchval("SELECT count(*) FROM credit_charges") == 0
+    assert (await buyer.order(encode("order", failed["order_id"])))["status"] == "failed"
+
+
 def operator(shop: Shop) -> dict[str, str]:
     return {"Authorization": f"Bearer {shop.parts.identities.issue_operator('ann')}"}
 

@@ -294,6 +294,17 @@ async def test_what_cannot_pay_is_said_before_anything_is_held(
     assert await shop.stock("LAPTOP") == (1_000, 0)
 
 
+async def test_amounts_that_do_not_add_up_are_told_the_total(shop: Shop) -> None:
+    shopper = await shop.shopper("LAPTOP")
+    methods = [
+        {"type": "card", "card_id": "card_1", "amount": 1.0},
+        {"type": "store_credit", "amount": 1.0},
+    ]
+    answer = await shopper.checkout(payment_method=None, payment_methods=methods)
+    problem = assert_problem(answer, 422, "validation")
+    assert "do not come to 1,413.98 USD; ask for a quote first" in problem["detail"]
+
+
 async def test_the_last_use_of_a_coupon_goes_to_one_buyer(shop_with: OpenShop) -> None:
     async with shop_with() as shop:
         await shop.pool.execute(

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from domain.promises import PROMISES
 from sim import journey as journeys
 from sim.sale import SaleNotPossibleError, SalePlan, SaleProgress, SaleResult, run_sale
-from sim.sale_screen import SaleScreen, render_report
+from sim.sale_screen import SaleScreen, plain_line, render_audit, render_report
 from tests.sim.fake_shop import HOT, HOT_VARIANT, FakeShop, Reply, problem
 
 ROOT = Path(__file__).parents[2]
@@ -151,9 +152,34 @@ def test_the_screen_is_plain_lines_elsewhere(
     monkeypatch.setenv("NO_COLOR", "1")
     lines = _show(force_terminal=terminal).splitlines()
     assert len(lines) == 3
-    assert "1250/2500 shoppers, 700 orders (812/s)" in lines[0]
-    assert "0 of the hot SKU left" in lines[-1]
+    assert "1250/2500 shoppers, 700 orders, 812/s, p99 88 ms, p50 31 ms, 100 left" in lines[0]
+    assert ", 0 left, 0 errors" in lines[-1]
     assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_plain_line_fits_and_keeps_what_matters(width: int) -> None:
+    line = plain_line(
+        _progress(elapsed_s=12.0, orders_confirmed=1_700, finished=2_500, checkout_ms_p99=1_288.0),
+        width,
+    )
+    assert len(line) <= max(width, 65)
+    assert line.startswith(" 12.0 s  2500/2500 shoppers, 1700 orders, ")
+    assert line.endswith("100 left, 0 errors")
+    assert ("p99 1288 ms" in line) == (width >= 80)
+    assert ("p50" in line) == (width > 80)
+
+
+@pytest.mark.parametrize("width", [80, 92, 120])
+def test_no_promises_name_is_cut(width: int) -> None:
+    verdict = {"ok": True, "checked": 1_250_000, "violations": []}
+    audit = {"ok": True, "promises": {one.id: verdict for one in PROMISES}}
+    out = io.StringIO()
+    Console(file=out, width=width).print(render_audit(audit))
+    text = out.getvalue()
+    assert all(one.title in text for one in PROMISES)
+    assert len(text.splitlines()) == (14 if width < 92 else 9)
+    assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ async def test_an_invoice_is_paid_in_parts_and_never_twice(desk: Desk) -> None:
     pay = desk.accounts.pay_invoice
     for _ in range(2):
         assert await pay(1, "p-1", amount_minor=250, actor="test") == 350
-    with pytest.raises(NotPossibleError, match="350 USD minor units of invoice 1 are open"):
+    with pytest.raises(NotPossibleError, match=r"3\.50 USD of invoice 1 are open"):
         await pay(1, "p-2", amount_minor=351, actor="test")
     assert await pay(1, "p-3", actor="test") == 0
     with pytest.raises(NotPossibleError, match="0 USD"):
@@ -141,7 +141,7 @@ async def test_invoice_numbers_have_no_gaps_when_many_are_issued_at_once(desk: D
 
 async def test_a_limit_is_not_set_below_what_is_owed(desk: Desk) -> None:
     await _invoiced(desk, 600)
-    with pytest.raises(NotPossibleError, match="owes more than 599 USD"):
+    with pytest.raises(NotPossibleError, match=r"owes more than 5\.99 USD"):
         await desk.approve(ANN, 599)
     await desk.approve(ANN, 600, approved=False)
     with pytest.raises(NotPossibleError, match="a limit is"):

@@ -81,7 +81,9 @@ async def test_what_was_never_made_cannot_be_taken(desk: Desk) -> None:
 
 
 async def _declines(desk: Desk, one: ChargeRequest) -> str | None:
+    foreseen = await desk.ledger.foresee([one])
     state = await desk.ledger.authorize(one)
+    assert state.decline_code == foreseen
     assert state.status == ("declined" if state.decline_code else "authorized")
     assert await desk.ledger.authorize(one) == state
     return state.decline_code
@@ -104,6 +106,19 @@ async def test_why_a_card_declines(desk: Desk) -> None:
     assert await _declines(desk, charge("late", 0, card=token)) == "gift_card_expired"
     # What was held before goes on: the buyer was told so.
     assert (await desk.ledger.capture(charge("all", 1_000, card=token))).status == "captured"
+
+
+async def test_parts_that_are_too_much_together_are_foreseen_and_hold_nothing(desk: Desk) -> None:
+    token, number = await desk.card(1_000)
+    await desk.credit(ANN, 500)
+    fits = [charge("a", 600, card=token), charge("b", 500, kind="store_credit")]
+    assert await desk.ledger.foresee([*fits, charge("c", 400, card=token)]) is None
+    assert await desk.ledger.foresee([*fits, charge("c", 401, card=token)]) == "insufficient_credit"
+    unknown = charge("0", 1, card="f" * 64)
+    assert await desk.ledger.foresee([*fits, unknown]) == "gift_card_unknown"
+    assert await desk.ledger.foresee([]) is None
+    assert await desk.on_card(number) == (1_000, 0)
+    assert await desk.ledger.lookup(fits[0]) is None
 
 
 async def test_why_store_credit_declines(desk: Desk) -> None:
