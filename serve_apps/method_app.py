@@ -18,6 +18,7 @@ from domain.payments import SavedMethod
 from domain.ports import MethodVault, Unavailable
 from serve_apps.http import (
     HotApp,
+    NoCardNumber,
     Problem,
     RequestModel,
     add_hot_route,
@@ -36,7 +37,7 @@ PATH = "/api/v1/orders/payment-methods"
 class NewMethod(RequestModel):
     """A means of payment to keep: the provider's token for it, made in the buyer's browser."""
 
-    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
+    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"), NoCardNumber]
     default: bool = False
 
     model_config = ConfigDict(

@@ -15,13 +15,15 @@ from domain.ledger import GATEWAY as LEDGER
 from domain.money import MoneyError, parse_wire
 from domain.orders import PaymentPart
 from domain.payments import ChargeRequest, PaymentKind
-from serve_apps.http import Problem, RequestModel, ShortText, field_problem
+from serve_apps.http import NoCardNumber, Problem, RequestModel, ShortText, field_problem
 
 PARTS_MAX = 5
 _URL_LENGTH_MAX = 500
 _WALLET = "paypal"
 _TRANSFER = "bank_transfer"
-Token = Annotated[str, StringConstraints(pattern=r"^(card|pm|tok)_[A-Za-z0-9_]{1,100}$")]
+Token = Annotated[
+    str, StringConstraints(pattern=r"^(card|pm|tok)_[A-Za-z0-9_]{1,100}$"), NoCardNumber
+]
 Url = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s\"<>]+$", max_length=_URL_LENGTH_MAX)
 ]
