@@ -8,10 +8,11 @@ did what it says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 _errors = Console(stderr=True)
 _STDOUT = "-"
+_NO_VERDICT = 2
+"""Exit status of an audit that could not be made, as of any command that is not well asked for."""
 
 Home = Annotated[
     Path | None,
@@ -83,6 +86,7 @@ def _guarded(work: Callable[[], Any]) -> Any:
     import asyncpg
     from redis.exceptions import RedisError
 
+    from domain.ports import Misconfigured, Unavailable
     from serve_apps.supervisor import AlreadyRunningError, NotReadyError, NotRunningError
     from sim.sale import SaleNotPossibleError
     from storage.embedded import ServerStartError
@@ -90,6 +94,7 @@ def _guarded(work: Callable[[], Any]) -> Any:
 
     told = (AlreadyRunningError, NotReadyError, NotRunningError, ServerStartError)
     told += (MigrationError, SaleNotPossibleError, RedisError, asyncpg.PostgresError)
+    told += (Unavailable, Misconfigured)
     try:
         return work()
     except (*told, OSError, ValueError, RuntimeError) as error:
@@ -294,12 +299,35 @@ def audit(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Check the promises P1 to P10 against Postgres, the provider and the bus. Exit 1 if any fails."""
+    """Check the promises P1 to P10 against Postgres, the provider and the bus.
+
+    Exit status 1 if any fails, 2 if the audit could not be made.
+    """
+    with _no_verdict():
+        report = _audited(home, port, acknowledged)
+        if json is not None:
+            _print_json(report, json)
+        else:
+            from sim.sale_screen import render_audit
+
+            Console().print(render_audit(report))
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@contextlib.contextmanager
+def _no_verdict() -> Iterator[None]:
+    """Makes a failure another exit status than that of a broken promise."""
+    try:
+        yield
+    except typer.Exit:
+        raise typer.Exit(_NO_VERDICT) from None
+
+
+def _audited(home: Path | None, port: int | None, acknowledged: Path | None) -> Any:
     from domain import ids
     from serve_apps.composition import open_parts
     from serve_apps.shop_process import audit_shop, databases, has_data, no_shop
     from serve_apps.supervisor import read_run_file
-    from sim.sale_screen import render_audit
 
     settings = _settings(home, port)
     if not has_data(settings.home, settings):
@@ -318,12 +346,7 @@ def audit(
         with databases(settings) as filled:
             return asyncio.run(check(filled, settle=runs))
 
-    report = _guarded(work).as_json()
-    if json is not None:
-        _print_json(report, json)
-    else:
-        Console().print(render_audit(report))
-    raise typer.Exit(0 if report["ok"] else 1)
+    return _guarded(work).as_json()
 
 
 @app.command()

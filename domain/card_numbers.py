@@ -3,16 +3,18 @@
 A number counts as one if it has 13 to 19 digits, alone or in groups with single spaces or dashes
 between them, begins as an issuer's numbers do and is as long as theirs are (ISO/IEC 7812 and the
 issuers' published ranges), and its last digit is the Luhn check digit (ISO/IEC 7812-1, annex B).
-Luhn alone would take one of ten random numbers for a card's.
+Luhn alone would take one of ten random numbers for a card's. A card's month of expiry may follow
+directly, and its code after that.
 
 What looks alike and is none: parts of longer runs of digits and letters (our own ids, hashes),
 UUIDs, the decimals of a fraction, an EAN-13 on the pack of a product, a telephone number after a
 `+`. The last two have 13 digits, as Visa's numbers had long ago and have no more. Tracking headers
-apart, whoever must send other numbers that pass for cards can put a letter before them.
+apart, whoever must send other numbers that pass for cards can put a letter before them. Letters
+that a magnetic stripe has beside the number hide nothing (ISO/IEC 7813).
 
-Sought as it stands, and again with JSON's and percent escapes undone and digits of other scripts
-(full-width, say) written as ASCII. Not undone: base64, compression, numbers in words, or a number
-torn into several fields.
+Sought as it stands, and again with JSON's and percent escapes undone, digits of other scripts
+(full-width, say) written as ASCII, and marks and characters without width left out. Not undone:
+base64, compression, numbers in words, or a number torn into several fields.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from domain.visible_text import BLANK
+
 DIGITS_MIN: Final = 13
 DIGITS_MAX: Final = 19
 CANDIDATES_MAX: Final = 10_000
@@ -30,6 +34,9 @@ CANDIDATES_MAX: Final = 10_000
 FOLDED_KEPT_MAX: Final = 4_096
 _UNDO_MAX = 3  # rounds of percent escapes within percent escapes
 _GROUPS_MAX = 5
+_EXPIRY = re.compile(rb"(?:(?:0[1-9]|1[0-2])[2-4][0-9]|[2-4][0-9](?:0[1-9]|1[0-2]))")
+"""MMYY or YYMM, of 2020 to 2049."""
+_AFTER_NUMBER = (4, 7, 8)  # digits: the month of expiry; with a code of three or four
 _GROUP_MIN = 4  # of a card among other numbers, all groups but the last have four digits or more
 
 # First and last prefix of a range, and the lengths of its numbers.
@@ -86,6 +93,7 @@ _ENOUGH_DIGITS: Final = b"0" * DIGITS_MIN
 # Begins with a set of bytes, which the engine can skip to: no look-behind.
 _RUN: Final = re.compile(rb"[0-9](?:[ \-]?[0-9]){12,}")
 _DIGITS: Final = re.compile(rb"[0-9]+")
+_LETTERS: Final = re.compile(rb"[A-Za-z]+")
 _UUID: Final = re.compile(
     rb"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
 )
@@ -96,37 +104,44 @@ _DOUBLED: Final = bytes.maketrans(
 )
 _BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# By category: spaces, dashes, and what has no width.
-_PARTING: Final = {"Zs": " ", "Pd": "-", "Cf": ""}
-_JSON_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|[nrtbf/])")
+# By category: spaces, dashes, and what has no width of its own.
+_PARTING: Final = {"Zs": " ", "Zl": " ", "Zp": " ", "Pd": "-", "Cf": "", "Mn": "", "Me": ""}
+# Minus signs and strokes that are drawn as dashes, and letters that are drawn as nothing.
+_DRAWN_ALIKE: Final = {
+    **dict.fromkeys(
+        "\u02d7\u06d4\u2043\u207b\u208b\u2212\u23af\u23e4\u2500\u2501\u2574\u2576\u2796\u30fc\uff70",
+        "-",
+    ),
+    **dict.fromkeys(BLANK, ""),
+}
+# Of JSON within JSON, the backslashes are doubled.
+_JSON_ESCAPE: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|[nrtbf/])")
+_PERCENT_ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+_STRIPE_AFTER: Final = re.compile(rb"[Dd][0-9]{7}")  # month, service code: track 2 as chips tell it
 
 
 def carries_card_number(text: bytes) -> bool:
-    """True if a card number stands in it, as JSON, plain text, or UTF-16."""
-    if _finds(text):
-        return True
-    if b"\x00" in text and _finds(text.replace(b"\x00", b"")):
-        return True
-    if b"\\" not in text and text.isascii():
-        return False
-    return _finds(_plain(text.decode(errors="replace")))
+    """True if a card number stands in it, as JSON, plain text, or UTF-16; percent escapes undone."""
+    return _carries(text, plus=False)
 
 
 def carries_card_number_escaped(text: bytes) -> bool:
-    """The same for an address, a query string or a form: percent escapes and `+` for a space."""
-    if b"%" not in text and b"+" not in text:
-        return carries_card_number(text)
-    for _ in range(_UNDO_MAX):
-        if carries_card_number(text):
+    """The same for an address, a query string or a form, where `+` may be a space."""
+    return _carries(text, plus=True)
+
+
+def token_carries_card_number(token: str) -> bool:
+    """The same for the token of a means of payment, where letters beside a number hide nothing.
+
+    Of 13 to 19 digits in a row, Luhn alone decides: tokens are random letters and digits, in which
+    there are hardly ever so many.
+    """
+    text = token.encode()
+    for found in _DIGITS.finditer(text):
+        digits = found.group()
+        if DIGITS_MIN <= len(digits) <= DIGITS_MAX and passes_luhn(digits):
             return True
-        undone = unquote_to_bytes(text.replace(b"+", b" "))
-        if undone == text:
-            return False
-        # A `+` may also be meant, before a telephone number.
-        if b"+" in text and carries_card_number(unquote_to_bytes(text)):
-            return True
-        text = undone
-    return carries_card_number(text)
+    return carries_card_number(_LETTERS.sub(rb" \g<0> ", text.replace(b"_", b" ")))
 
 
 def passes_luhn(digits: bytes) -> bool:
@@ -134,6 +149,29 @@ def passes_luhn(digits: bytes) -> bool:
     backwards = digits[::-1]
     total = sum(backwards[0::2]) + sum(backwards[1::2].translate(_DOUBLED))
     return (total - 48 * len(digits)) % 10 == 0
+
+
+def _carries(text: bytes, *, plus: bool) -> bool:
+    for _ in range(_UNDO_MAX + 1):
+        if _stands_in(text, plus=plus):
+            return True
+        if b"\\" in text or not text.isascii():
+            text = _plain(text.decode(errors="replace"))
+            if _stands_in(text, plus=plus):
+                return True
+        if not _PERCENT_ESCAPE.search(text):
+            return False
+        text = unquote_to_bytes(text)
+    return False
+
+
+def _stands_in(text: bytes, *, plus: bool) -> bool:
+    if _finds(text):
+        return True
+    if b"\x00" in text and _finds(text.replace(b"\x00", b"")):
+        return True
+    # A `+` may also be meant, before a telephone number: so once with it, and once without.
+    return plus and b"+" in text and _finds(text.replace(b"+", b" "))
 
 
 def _finds(text: bytes) -> bool:
@@ -157,9 +195,9 @@ def _candidates(text: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]
     """Where a number begins that an issuer may have given out, and its digits."""
     groups = [(found.start(), found.group()) for found in _DIGITS.finditer(text, start, end)]
     # What a letter touches is no number of its own; the run itself ends at other bytes.
-    if start and text[start - 1] in _ALNUM:
+    if start and text[start - 1] in _ALNUM and not _begins_track(text, start, end):
         del groups[0]
-    if end < len(text) and text[end] in _ALNUM and groups:
+    if end < len(text) and text[end] in _ALNUM and groups and not _STRIPE_AFTER.match(text, end):
         del groups[-1]
     if sum(len(digits) for _, digits in groups[: DIGITS_MAX + 1]) <= DIGITS_MAX:
         whole = b"".join(digits for _, digits in groups)
@@ -169,10 +207,22 @@ def _candidates(text: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]
         joined = b""
         for _, digits in groups[first : first + _GROUPS_MAX]:
             joined += digits
-            if len(joined) in _LENGTHS.get(joined[:4], _NONE):
+            lengths = _LENGTHS.get(joined[:4], _NONE)
+            if len(joined) in lengths:
                 yield begins, joined
+            for more in _AFTER_NUMBER:
+                length = len(joined) - more
+                if length in lengths and more < len(digits) and _EXPIRY.match(joined, length):
+                    yield begins, joined[:length]
             if len(digits) < _GROUP_MIN or len(joined) > DIGITS_MAX:
                 break
+
+
+def _begins_track(text: bytes, start: int, end: int) -> bool:
+    """True after the format code of track 1: `%B`, or B and a `^` behind the number."""
+    if text[start - 1 : start] not in (b"B", b"b"):
+        return False
+    return text[start - 2 : start - 1] == b"%" or text[end : end + 1] == b"^"
 
 
 def _grouped_well(whole: bytes, first: bytes) -> bool:
@@ -212,6 +262,9 @@ def _folded(character: str) -> str | int:
     digit = unicodedata.digit(character, None)
     if digit is not None:
         return str(digit)
+    alike = _DRAWN_ALIKE.get(character)
+    if alike is not None:
+        return alike
     return _PARTING.get(unicodedata.category(character), ord(character))
 
 

@@ -40,6 +40,10 @@ class NotReached(Unavailable):
     """The other side could not even be asked: certainly nothing happened there."""
 
 
+class Misconfigured(Exception):  # noqa: N818
+    """The other side does not let us in, or is not what it should be: an operator has to act."""
+
+
 class RefundRefused(Exception):  # noqa: N818
     """More was asked back than a charge took and still has."""
 

@@ -15,6 +15,7 @@ from typing import Literal
 from uuid import UUID
 
 from domain.money import AMOUNT_MINOR_MAX, BASIS_POINTS, SCALES
+from domain.visible_text import has_control_characters, shows_something
 
 CODE_LENGTH_MAX = 40
 LABEL_LENGTH_MAX = 200
@@ -171,7 +172,8 @@ def offers_of(promotions: Iterable[Promotion]) -> Offers:
 
 def normal_code(text: str) -> str:
     """A code as a customer may type it, as it is kept: without spaces around, upper case."""
-    return text.strip().upper()
+    text = text.strip()
+    return text.upper() if text.isascii() else text  # others would become letters of a code
 
 
 def check(promotion: Promotion) -> Promotion:
@@ -197,8 +199,16 @@ def _wrong_in_general(one: Promotion) -> list[tuple[bool, str]]:
             f"a label has 1 to {LABEL_LENGTH_MAX} letters",
         ),
         (
+            has_control_characters(one.label) or not shows_something(one.label),
+            "a label is one line of text that can be seen, without control characters",
+        ),
+        (
             one.currency is not None and one.currency not in SCALES,
             f"currency {one.currency!r} is not sold in; use an ISO 4217 code such as USD",
+        ),
+        (
+            any(has_control_characters(category) for category in scope.categories),
+            "a category is one line of text without control characters",
         ),
         (named > SCOPE_MAX, f"a promotion names up to {SCOPE_MAX} products and categories"),
         (

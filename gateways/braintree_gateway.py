@@ -17,7 +17,7 @@ import orjson
 
 from domain.money import EXPONENTS, scale_of
 from domain.payments import ChargeRequest, ChargeState, ChargeStatus, RefundRequest
-from domain.ports import RefundRefused, Unavailable
+from domain.ports import Misconfigured, RefundRefused, Unavailable
 from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp, Transport
 
 TIMEOUT_S = 15.0
@@ -64,7 +64,7 @@ UNKNOWN_METHOD = "91565"
 _REFUSED_KEY = frozenset({"AUTHENTICATION", "AUTHORIZATION"})
 
 
-class BraintreeMisconfigured(Exception):  # noqa: N818 - names a condition, as in domain.ports
+class BraintreeMisconfigured(Misconfigured):
     """The provider does not let us in, or is another one: an operator has to act."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import stripe
 
-from domain.ports import NotReached, Unavailable
+from domain.ports import Misconfigured, NotReached, Unavailable
 from gateways.bounded_http import CONNECTIONS_MAX, BoundedHttp, Transport
 from gateways.stripe_charges import Body, Refusal
 
@@ -25,7 +25,7 @@ _REFUSED_KEY = frozenset({401, 403})
 _NOT_SENT = frozenset({"x-stripe-client-telemetry", "x-stripe-client-user-agent"})
 
 
-class StripeMisconfigured(Exception):  # noqa: N818 - names a condition, as in domain.ports
+class StripeMisconfigured(Misconfigured):
     """Stripe does not let us in, or what answers is not Stripe: an operator has to act."""
 
 

@@ -50,7 +50,7 @@ def in_body(scope: Scope, body: bytes) -> bool:
     """True if the body carries a card number."""
     if carries_card_number(body):
         return True
-    if b"+" not in body and b"%" not in body:
+    if b"+" not in body:
         return False
     form = any(
         name == b"content-type" and _FORM in value.lower() for name, value in scope["headers"]

@@ -32,12 +32,12 @@ from serve_apps.http import (
     Problem,
     add_hot_route,
     busy_problem,
-    field_problem,
     json_response,
     problem_answers,
     problem_response,
     read_body,
 )
+from serve_apps.idempotency_header import IDEMPOTENCY_KEY_LENGTH_MAX, idempotency_key
 from serve_apps.identity import Identities
 from serve_apps.order_answers import (
     CheckoutAnswer,
@@ -51,7 +51,6 @@ from serve_apps.order_answers import (
 from storage.carts import CartRepository
 from storage.refunds import PostgresRefunds
 
-IDEMPOTENCY_KEY_LENGTH_MAX = 255
 DRAIN_TIMEOUT_S = 10.0
 REPLAYED = {"Idempotent-Replayed": "true"}
 
@@ -192,19 +191,6 @@ def _replay(order: RecordedOrder, request_hash: bytes) -> Response:
     return response
 
 
-def _idempotency_key(request: Request) -> str:
-    key = request.headers.get("idempotency-key", "").strip()
-    if not key:
-        raise Problem(
-            "idempotency_key_missing", "send an Idempotency-Key, a fresh UUID for each new order"
-        )
-    if len(key) > IDEMPOTENCY_KEY_LENGTH_MAX or not key.isprintable():
-        raise field_problem(
-            "Idempotency-Key", f"must be at most {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters"
-        )
-    return key
-
-
 def add_checkout_routes(app: HotApp) -> None:
     """Checkout's routes, over the CheckoutService at `app.state.checkout`."""
 
@@ -214,7 +200,7 @@ def add_checkout_routes(app: HotApp) -> None:
     async def checkout(request: Request) -> Response:
         own = service(request)
         user_id = own.identities.required(request)
-        key = _idempotency_key(request)
+        key = idempotency_key(request, of="order")
         body = await read_body(request, CheckoutRequest)
         return await own.checkout(user_id, key, body)
 
@@ -237,6 +223,7 @@ def add_checkout_routes(app: HotApp) -> None:
         ),
         problems=(
             "idempotency_key_missing",
+            "idempotency_keys_differ",
             "unauthorized",
             "payment_declined",
             "not_found",

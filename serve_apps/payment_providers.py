@@ -6,26 +6,29 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
 
 from actors.failover import Failover
-from domain.payments import ProviderEvent
+from actors.retry import RetryPolicy, until_reached
+from domain.payments import ChargeRequest, ChargeState, ProviderEvent
 from domain.ports import MethodVault, PaymentProvider, WebhookSource
 from domain.promises import Charge
 from serve_apps.credit_parts import ledger_over
 from serve_apps.settings import Settings
 from sim.provider import SimulatedProvider
 from sim.provider_faults import FaultPlan, FaultRates
-from storage.charges import ChargesOnRecord
+from storage.charges import ChargesOnRecord, not_on_record
 
 if TYPE_CHECKING:
     # Imported where they are used: their clients are large, and most processes need none.
     from gateways.braintree_gateway import BraintreeGateway
     from gateways.stripe_gateway import StripeGateway
 
+AUDIT_RETRY: Final = RetryPolicy(deadline_s=30.0, first_s=0.1, max_s=5.0)
+"""Of an audit's questions: nobody waits at a counter, and one that fails ends the audit."""
 _log = structlog.get_logger(__name__)
 
 KEEPING_MAX = 256
@@ -81,18 +84,17 @@ class PaymentProviders:
         return self._charges()
 
     async def _charges(self) -> AsyncIterator[Charge]:
-        apart = [one for one in (self.stripe, self.second) if one is not None]
-        seen = set[str]()
-        async for charge in self.simulated.charges():
-            if apart:
-                seen.add(charge.transaction_id)
-            yield charge
-        async for charge in self.ledger.charges():
-            yield charge
-        for provider in apart:
-            async for charge in ChargesOnRecord(self._pool, provider).charges():
-                # `doorbuster provider` keeps its books in this database, too, if it is let.
-                if charge.transaction_id not in seen:
+        simulated = self.simulated.charges()
+        if self.stripe is not None:
+            # `doorbuster provider` may be what answers as Stripe, with its books in this database.
+            simulated = not_on_record(self._pool, self.stripe.name, simulated)
+        for books in (simulated, self.ledger.charges()):
+            async for charge in books:
+                yield charge
+        for provider in (self.stripe, self.second):
+            if provider is not None:
+                on_record = ChargesOnRecord(self._pool, provider.name, _patiently(provider))
+                async for charge in on_record.charges():
                     yield charge
 
     def _keep(self, event: ProviderEvent) -> None:
@@ -120,6 +122,19 @@ class PaymentProviders:
         for provider in (self.stripe, self.second):
             if provider is not None:
                 await provider.close()
+
+
+def _patiently(
+    provider: PaymentProvider,
+) -> Callable[[ChargeRequest], Awaitable[ChargeState | None]]:
+    """The provider's lookup, asked again as long as AUDIT_RETRY says. Raises Unavailable."""
+
+    async def lookup(charge: ChargeRequest) -> ChargeState | None:
+        return await until_reached(
+            lambda: provider.lookup(charge), monotonic=time.monotonic, policy=AUDIT_RETRY
+        )
+
+    return lookup
 
 
 def _stripe(settings: Settings) -> StripeGateway | None:

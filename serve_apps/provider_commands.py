@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -89,6 +91,9 @@ def provider(
     Start the shop first, if it is to use the shop's database.
     """
     with _told():
+        _check_finite("--search-lag-ms", search_lag_ms)
+        _check_finite("--settle-after-s", settle_after_s or 0.0)
+        _check_finite("--webhook-late-ms", webhook_late_ms)
         latency = Latency(
             fixed_s=latency_ms / 1_000,
             jitter_s=latency_jitter_ms / 1_000,
@@ -105,7 +110,7 @@ def provider(
             seed=seed,
             search_lag_s=search_lag_ms / 1_000,
             settle_after_s=settle_after_s,
-            webhook_url=webhook_url,
+            webhook_url=_url(webhook_url),
             webhook_secret=webhook_secret,
             webhook_faults=replace(hooks, late_s=webhook_late_ms / 1_000),
         )
@@ -122,6 +127,24 @@ def _told() -> Iterator[None]:
         said = escape(str(error))
         _errors.print(f"[bold red]doorbuster:[/] {said}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def _check_finite(option: str, number: float) -> None:
+    """Raises ValueError: what is compared with bounds lets NaN through."""
+    if not math.isfinite(number):
+        raise ValueError(f"{option} {number}: say a number")
+
+
+def _url(text: str) -> str:
+    """An address that events can be sent to, or none. Raises ValueError."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError as error:  # brackets that do not match, a port that is none
+        raise ValueError(f"--webhook-url {text}: {error}") from None
+    if text and not usable:
+        raise ValueError(f"--webhook-url {text}: say http://… or https://…, with a host")
+    return text
 
 
 def _rates(rate: float, said: list[str]) -> FaultRates:

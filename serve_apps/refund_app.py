@@ -17,7 +17,7 @@ from domain import ids
 from domain.money import MoneyError, parse_wire, to_wire
 from domain.ports import Unavailable
 from domain.refunds import RefundDraft, RefundRefusal, RefundScope, UnitsOf
-from serve_apps.checkout_app import IDEMPOTENCY_KEY_LENGTH_MAX, REPLAYED
+from serve_apps.checkout_app import REPLAYED
 from serve_apps.checkout_parts import new_id
 from serve_apps.http import (
     HotApp,
@@ -30,6 +30,7 @@ from serve_apps.http import (
     problem_answers,
     read_body,
 )
+from serve_apps.idempotency_header import IDEMPOTENCY_KEY_LENGTH_MAX, idempotency_key
 from serve_apps.operators import Operators
 from serve_apps.refund_answers import RefundAnswer, RefundsAnswer, refund_view
 from storage.refunds import PostgresRefunds
@@ -178,17 +179,6 @@ def _no_order(text: str) -> Problem:
     return Problem("not_found", f"there is no order {text[:80]}")
 
 
-def _idempotency_key(request: Request) -> str:
-    key = request.headers.get("idempotency-key", "").strip()
-    if not key:
-        detail = "send an Idempotency-Key, a fresh UUID for each new refund"
-        raise Problem("idempotency_key_missing", detail)
-    if len(key) > IDEMPOTENCY_KEY_LENGTH_MAX or not key.isprintable():
-        most = f"must be at most {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters"
-        raise field_problem("Idempotency-Key", most)
-    return key
-
-
 @contextlib.contextmanager
 def _reached() -> Iterator[None]:
     try:
@@ -204,7 +194,7 @@ def add_refund_routes(app: HotApp, service: Callable[[Request], RefundService]) 
     async def refund_order(request: Request) -> Response:
         own = service(request)
         operator = await own.operators.operator(request)
-        key = _idempotency_key(request)
+        key = idempotency_key(request, of="refund")
         body = await read_body(request, OrderRefundRequest)
         with _reached():
             return await own.refund(operator, key, request.path_params["order_id"], body)
@@ -229,6 +219,7 @@ def add_refund_routes(app: HotApp, service: Callable[[Request], RefundService]) 
         ),
         problems=(
             "idempotency_key_missing",
+            "idempotency_keys_differ",
             "unauthorized",
             "forbidden",
             "not_found",

@@ -369,7 +369,10 @@ def aware_time(text: str | None) -> datetime | None:
         fail(f"{text} is no time; write 2026-11-27T00:00:00+00:00")
     if moment.tzinfo is None:
         fail(f"{text} has no zone; add +00:00 or Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        fail(f"{text} is, in UTC, before the year 1 or after the year 9999")
 
 
 def _cell(value: Any) -> Any:

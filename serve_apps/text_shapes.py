@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from serve_apps.http import Text
+from serve_apps.http import NoCardNumber, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ CardToken = Annotated[
         "must be the payment provider's token of a card: card_, pm_ or tok_, and then 1 to 100"
         " letters, digits or _",
     ),
+    NoCardNumber,
 ]
 """Never a card number."""
 MethodToken = Annotated[
@@ -78,4 +79,5 @@ MethodToken = Annotated[
         r"^[A-Za-z][A-Za-z0-9_-]{0,99}$",
         "must be the payment provider's token: a letter, and then up to 99 letters, digits, _ or -",
     ),
+    NoCardNumber,
 ]

@@ -48,7 +48,7 @@ class Latency:
 
     def __post_init__(self) -> None:
         times = (self.fixed_s, self.jitter_s, self.sigma, self.spike_s)
-        if min(times) < 0 or not 0 <= self.spike_rate <= 1:
+        if not all(0 <= one < math.inf for one in times) or not 0 <= self.spike_rate <= 1:
             raise ValueError(f"times are 0 or more, and a rate is from 0 to 1: {self}")
 
     def draw(self, dice: random.Random) -> float:
@@ -70,7 +70,8 @@ class FaultRates:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.of) - set(FAULT_KINDS)):
             raise ValueError(f"no such fault: {', '.join(unknown)}; use {', '.join(FAULT_KINDS)}")
-        if any(rate < 0 for rate in self.of.values()) or sum(self.of.values()) > 1 + 1e-9:
+        # Written so that NaN, which compares as false, is refused.
+        if not all(rate >= 0 for rate in self.of.values()) or sum(self.of.values()) > 1 + 1e-9:
             raise ValueError(f"rates are 0 or more and at most 1 together: {self.of}")
 
     @staticmethod

@@ -118,8 +118,9 @@ async def audit(
     taken just before the call: provider and bus are read first and the snapshot comes after,
     so that a shop may go on selling meanwhile. What may still be under way is given `grace_s`
     seconds. Without a `bus`, what is on it is not checked. Holds one connection, which may create
-    temporary tables, and a provider or bus that reads from the same pool needs a second one. Raises ValueError for a `now` without a zone or a negative grace; asyncpg
-    errors, and those of provider and bus, pass through.
+    temporary tables; a provider or bus that reads from the same pool needs one or two more.
+    Raises ValueError for a `now` without a zone or a negative grace; asyncpg errors, and those of
+    provider and bus, pass through.
     """
     if now.tzinfo is None or grace_s < 0:
         raise ValueError(

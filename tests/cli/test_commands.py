@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from domain.ports import Misconfigured, Unavailable
 from doorbuster import _json_argument, app
+from serve_apps import composition, shop_process
 from tests.shop.running import free_port, run_command
 
 COMMANDS = ("up", "down", "status", "demo", "import", "audit", "bench")
@@ -105,10 +108,27 @@ def test_a_command_outside_the_shops_folder_says_how_to_name_it(tmp_path: Path) 
 def test_an_audit_of_nothing_is_no_clean_audit(tmp_path: Path) -> None:
     home = tmp_path / "empty"
     done = run_command("audit", "--home", str(home), "--json")
-    assert done.returncode == 1
+    assert done.returncode == 2  # 1 is a broken promise
     assert done.stdout == ""
     assert "no shop" in done.stderr
     assert not home.exists()
+
+
+@pytest.mark.parametrize("error", [Unavailable("Stripe is away"), Misconfigured("no such key")])
+def test_an_audit_that_cannot_ask_the_provider_has_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def away(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(composition, "open_parts", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(shop_process, "audit_shop", away)
+    monkeypatch.setattr(shop_process, "databases", contextlib.nullcontext)
+    monkeypatch.setattr(shop_process, "has_data", lambda *_: True)
+    done = CliRunner().invoke(app, ["audit", "--home", str(tmp_path), "--json=-"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert str(error) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_import_of_what_is_no_file_fails(tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ def test_automatic_ones_are_named_by_an_id(
         (("free_shipping", "--per-customer", "1"), "needs a code"),
         (("buy_x_get_y", "--buy", "2"), "buy and get"),
         (("free_shipping", "--code", "no spaces"), "a code is"),
+        (("free_shipping", "--code", "straße"), "a code is"),
+        (("free_shipping", "--from", "9999-12-31T23:59:59-23:59"), "in UTC"),
+        (("free_shipping", "--until", "0001-01-01T00:00:00+23:59"), "in UTC"),
     ],
     ids=str,
 )
@@ -139,6 +142,13 @@ def test_a_narrow_terminal_has_what_a_promotion_does_below_its_name() -> None:
     name = ids.encode("promo", one.promotion_id)
     assert lines[1].split() == [name, "3", "no", "end"]
     assert lines[2:] == ["  12.5 % off", "  all that is left"]
+
+
+@pytest.mark.parametrize("label", ["\u200b", "two\nlines", "\x1b[31mred", "a\udcff"])
+def test_a_label_is_a_line_to_be_seen(label: str) -> None:
+    code, out, err = run("promotion", "add", "free_shipping", "--label", label)
+    assert (code, out) == (1, "")
+    assert "a label is one line" in err
 
 
 def test_rates_are_loaded_and_shown(database_url: str, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 import uuid
 from datetime import UTC, datetime
@@ -19,10 +21,14 @@ from domain.card_numbers import (
     carries_card_number,
     carries_card_number_escaped,
     passes_luhn,
+    token_carries_card_number,
 )
-from tests.domain.card_numbers import PUBLISHED, card_numbers, written_numbers
+from tests.domain.card_numbers import PUBLISHED, card_numbers, with_check_digit, written_numbers
 
 VISA = "4111111111111111"
+# Variation selectors, a joiner, an accent, Hangul fillers, a soft hyphen, a keycap.
+_WITHOUT_WIDTH = "\ufe0f\u034f\u180b\u0301\u115f\u1160\u3164\uffa0\u00ad\u20e3\u2800\U000e0100"
+_LIKE_DASHES = "\u2212\u207b\u2043\u2500\u30fc\ufe63\uff0d\u2796"
 _WORDS = st.text("abc, :;/()äø王'\"\n\t\\", max_size=8)
 
 
@@ -82,6 +88,27 @@ def test_any_number_is_found_as_a_number_and_in_addresses(number: str) -> None:
         "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
         "3782 822463 10005",
         "カード4111111111111111",
+        "".join(f"%{ord(digit):02x}" for digit in VISA),
+        "4111%201111%201111%201111",
+        "4111%25201111%25201111%25201111",
+        "".join(f"\\u0025{ord(digit):02x}" for digit in VISA),
+        "".join(f"\\\\u{ord(digit):04x}" for digit in VISA),
+        "4111\u20281111\u20281111\u20281111",
+        *(f"4111{mark}1111{mark}1111{mark}1111" for mark in _WITHOUT_WIDTH + _LIKE_DASHES),
+        *(f"4111{mark} {mark}1111 1111 1111" for mark in _WITHOUT_WIDTH),
+        "".join(f"{digit}\ufe0f\u20e3" for digit in VISA),
+        "%B4111111111111111^DOE/JOHN^2912101000000?",
+        "B4111111111111111^DOE/JOHN^2912101000000?",
+        "%b4111 1111 1111 1111^DOE/JOHN^2912101000000?",
+        "%25B4111111111111111%5EDOE/JOHN%5E2912101000000",
+        ";4111111111111111=29121010000012300?",
+        ";4111111111111111D29121010000012300F",
+        "41111111111111111229",
+        "41111111111111112912",
+        "41111111111111111229123",
+        "411111111111111112291234",
+        "4111 1111 1111 11111229",
+        "3782822463100051229",
     ],
 )
 def test_other_ways_to_write_one_are_found(text: str) -> None:
@@ -145,6 +172,12 @@ def test_coordinates_pass(degrees: float) -> None:
         "a4111111111111111",
         "4111111111111111a",
         "41111111111111111111",  # 20 digits
+        "41111111111111111329",  # no 13th month
+        "41111111111111111219",  # long over
+        "411111111111111122912345",  # of no card's length, nor its month and code
+        "B4111111111111111",
+        "4111111111111111D29",
+        "100% 4111 %",
         "4111111111111112",  # another check digit
         "411111111111",  # 12 digits
         "7992739871300000",  # Luhn, no issuer's
@@ -155,6 +188,74 @@ def test_coordinates_pass(degrees: float) -> None:
 )
 def test_what_looks_alike_passes(text: str) -> None:
     assert not carries(f'{{"note":"{text}"}}')
+
+
+_CHECKSUMMED = st.integers(10**11, 10**18 - 1).map(lambda n: with_check_digit(str(n)))
+
+
+@given(
+    number=_CHECKSUMMED,
+    before=st.sampled_from(["", "x", "1N_", "abc"]),
+    after=st.sampled_from(["", "x", "_2"]),
+)
+def test_letters_hide_nothing_in_a_token(number: str, before: str, after: str) -> None:
+    for prefix in ("card_", "pm_", "tok_"):
+        assert token_carries_card_number(f"{prefix}{before}{number}{after}")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        f"card_x{VISA}1229",
+        f"card_{VISA}",
+        "card_x4111-1111-1111-1111x",
+        "card_4111_1111_1111_1111",
+        "pm_1N_4111_1111_1111_1111_x",
+    ],
+)
+def test_other_ways_to_write_one_in_a_token_are_found(token: str) -> None:
+    assert token_carries_card_number(token)
+
+
+@given(st.from_regex(r"(pm|card|tok)_1[A-Z][0-9A-Za-z]{22}", fullmatch=True), st.uuids())
+def test_tokens_of_providers_pass(token: str, one: uuid.UUID) -> None:
+    for text in (
+        "card_xyz789",
+        "pm_card_visa",
+        "tokencc_bh_x3k5wn_vs7c4m_8qpgkr_hxdt9j_2b4",
+        str(one),
+    ):
+        assert not token_carries_card_number(text)
+    if not re.search(r"[0-9]{13}", token):
+        assert not token_carries_card_number(token)
+
+
+@given(st.uuids(), st.integers(1_600_000_000_000, 2_199_999_999_999))
+def test_names_that_we_and_clients_give_pass(one: uuid.UUID, milliseconds: int) -> None:
+    for text in (
+        *(
+            ids.encode(prefix, one)
+            for prefix in ("order", "charge", "cart", "refund", "promo", "var")
+        ),
+        one.hex,
+        f"{one}:capture:2",
+        f"key-{milliseconds}-{one.hex[:8]}",
+        f"evt_{one.hex[:24]}" if not re.search(r"[0-9]{13}", one.hex) else "",
+        base64.urlsafe_b64encode(one.bytes).decode().replace("-", "_"),
+        f"order%20{ids.encode('order', one)}",
+        f"1{milliseconds}",
+    ):
+        assert not carries(f'{{"id":"{text}"}}'), text
+        assert not carries_card_number_escaped(text.encode()), text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["é" * 3, "d\u0301 1\u0301 2", "Straße 12, 10115 Berlin", "50 % − 20 %", "1️⃣ 2️⃣ 3️⃣", "−1 −2 −3"],
+)
+def test_marks_and_dashes_in_other_texts_pass(text: str) -> None:
+    assert not carries(json.dumps({"note": text}, ensure_ascii=False))
+    assert not carries(json.dumps({"note": text}))
 
 
 def test_luhn() -> None:

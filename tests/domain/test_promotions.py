@@ -19,6 +19,7 @@ from domain.promotions import (
     PromotionError,
     Scope,
     check,
+    normal_code,
     offers_of,
 )
 from domain.tax_rates import tax_of
@@ -187,6 +188,13 @@ def test_the_minimum_is_of_the_goods_in_scope_before_discounts() -> None:
         {"code": "A" * 41},
         {"label": ""},
         {"label": "x" * 201},
+        {"label": "\u200b"},
+        {"label": "two\nlines"},
+        {"label": "\x1b[31mred"},
+        {"label": "\ud800"},
+        {"code": "STRAßE"},
+        {"code": "ſALE"},
+        {"scope": Scope(categories=frozenset({"shoes\ud800"}))},
         {"currency": "XXX"},
         {"minimum_minor": 5},
         {"minimum_minor": -5, "currency": "USD"},
@@ -227,3 +235,10 @@ def test_too_many_automatic_ones_are_left_out_by_priority() -> None:
     kept = offers_of(many).automatic
     assert len(kept) == AUTOMATIC_MAX
     assert kept[0].priority == -(AUTOMATIC_MAX + 4)
+
+
+def test_a_code_is_the_same_in_lower_case_and_in_no_other_letters() -> None:
+    assert normal_code(" save10 ") == "SAVE10"
+    for text in ("straße", "ſave10", "save１0"):
+        with pytest.raises(PromotionError, match="a code is"):
+            check(promotion(code=normal_code(text)))

@@ -17,6 +17,7 @@ from tests.serve_apps.conftest import ADDRESS, Shop, Shopper, assert_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+CHECKOUT = "/api/v1/orders/checkout"
 CARD_NUMBER = "4242424242424242"
 NUL, EMOJI, LONE = "a\x00b", "🛒", "\ud83d"
 GONE = object()
@@ -298,6 +299,14 @@ ORDERS = [
     order("country with a line break", "shipping_address.country", "US\n"),
     order("no country", "shipping_address.country", GONE),
     order("address of white space", "shipping_address.street", "   "),
+    order("address of nothing that shows", "shipping_address.street", "\u200b\u3164",
+          names="shipping_address.street"),
+    order("zip of marks", "shipping_address.zip", "\u0301" * 3, names="shipping_address.zip"),
+    order("a name twice", mangle=lambda body: body[:-1] + b',"shipping_method":"standard"}',
+          names="shipping_method"),
+    order("a name twice, deep and escaped", names="city",
+          mangle=lambda body: body.replace(b'"zip"', b'"c\\u0069ty":"Rome","zip"')),
+    item("a name twice", mangle=lambda body: body[:-1] + b',"quantity" : 2}', names="quantity"),
     order("no address", "shipping_address", GONE),
     order("another payment type", "payment_method.type", "cash"),
     order("return address with NUL", "payment_method.return_url", "http://a\x00b"),
@@ -448,15 +457,19 @@ async def test_every_bad_field_is_named(stage: Stage) -> None:
     }
 
 
-async def test_of_a_name_that_comes_twice_the_last_one_counts(stage: Stage) -> None:
-    shopper = await stage.shop.shopper()
-    body = {"product_id": stage.shop.product_of["VASE"], "quantity": 1}
-    twice = json.dumps(body)[:-1] + ', "quantity": 2}'
-    answer = await shopper.call(
-        "POST", "cart/items", content=twice, headers={"Content-Type": "application/json"}
-    )
-    assert answer.status_code == 200, answer.text
-    assert await shopper.quantities() == {"VASE": 2}
+async def test_two_keys_are_refused_and_the_same_one_twice_is_one(stage: Stage) -> None:
+    before = await stage.state()
+    content = json.dumps(stage.named(ORDER))
+    usual = [*stage.buyer.headers.items(), ("Content-Type", "application/json")]
+    for keys in (("one", "two"), ("two", "one"), ("one", "")):
+        headers = [*usual, *(("Idempotency-Key", key) for key in keys)]
+        answer = await stage.shop.client.post(CHECKOUT, content=content, headers=headers)
+        assert_problem(answer, 400, "idempotency_keys_differ")
+    assert await stage.state() == before
+    shopper = await stage.shop.shopper("VASE")
+    headers = [*shopper.headers.items(), *[("Idempotency-Key", "twice the same")] * 2]
+    answer = await stage.shop.client.post(CHECKOUT, json=shopper.order_body(), headers=headers)
+    assert answer.status_code == 201, answer.text
 
 
 async def test_an_allowed_media_type_may_have_parameters(stage: Stage) -> None:

@@ -86,6 +86,8 @@ async def test_every_body_refuses_one(standing_shop: Shop, logged: Any) -> None:
         (json.dumps({VISA: 1}), "application/json"),
         ('{"note":"' + "".join(f"\\u{ord(d):04X}" for d in VISA) + '"}', "application/json"),
         ("not JSON " + VISA, "application/json"),
+        (json.dumps({"url": "https://x.example/4111%201111%201111%201111"}), "application/json"),
+        (json.dumps({"swiped": f"%B{VISA}^DOE/JOHN^2912101000000"}), "application/json"),
         (json.dumps({"note": VISA}).encode("utf-16"), "application/json"),
         ("card=4111+1111+1111+1111&cvc=1", "application/x-www-form-urlencoded"),
         (VISA, "text/plain"),
@@ -117,6 +119,9 @@ async def test_no_field_of_a_checkout_takes_one_and_nothing_stays(standing_shop:
                 assert_refused(await shopper.call("POST", "orders/checkout", json=body), "body")
         assert_refused(await shopper.checkout(card=number), "body")
         assert_refused(await shopper.checkout(card=f"card_{VISA}"), "body")
+        assert_refused(await shopper.checkout(card=f"card_x{VISA}"), "payment token")
+        saved = await shopper.call("POST", "orders/payment-methods", json={"token": f"pm_x{VISA}y"})
+        assert_refused(saved, "payment token")
         assert_refused(await shopper.checkout(key=number), "headers")
     assert await standing_shop.books() == before
     assert await grep_for_card_numbers(None, standing_shop.pool) == []

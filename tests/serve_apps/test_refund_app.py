@@ -169,6 +169,7 @@ async def test_what_was_not_bought_is_not_refunded(
         WHY,
         {"whole": True},
         {"whole": True, "reason": " "},
+        {"whole": True, "reason": "\u200b"},
         {"whole": True, "reason": "x" * 201},
         {"whole": False, **WHY},
         {"amount": 0, **WHY},
@@ -254,6 +255,9 @@ async def test_a_key_is_needed_and_an_order_that_there_is(counter: Counter) -> N
     path = _path(ids.encode("order", order.order_id))
     answer = await counter.client.post(path, json=WHOLE, headers=counter.headers())
     assert_problem(answer, 400, "idempotency_key_missing")
+    twice = [*counter.headers().items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    answer = await counter.client.post(path, json=WHOLE, headers=twice)
+    assert_problem(answer, 400, "idempotency_keys_differ")
     answer = await counter.post(order, WHOLE, "k" * 256)
     assert_problem(answer, 422, "validation")
     for name in (ids.encode("order", uuid.uuid4()), "order_x", "nonsense"):

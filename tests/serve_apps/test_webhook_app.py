@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
+import structlog
 
 from actors.checkout import Waiting
 from domain.payments import ProviderEvent
@@ -20,6 +21,7 @@ from serve_apps.webhook_app import NAME_LENGTH_MAX
 from tests.actors.drafts import transaction_of
 from tests.actors.memory import Fault
 from tests.actors.shops import STALLED_AFTER_S, Hasty, an_order
+from tests.card_search import grep_for_card_numbers
 from tests.serve_apps.conftest import assert_problem
 from tests.serve_apps.hooks import (
     UNITS,
@@ -32,6 +34,7 @@ from tests.serve_apps.hooks import (
 pytestmark = pytest.mark.asyncio
 HANDLED = {"handled": True, "duplicate": False}
 LATER = {"handled": False, "duplicate": False}
+PASSES = "371449635398431"  # as the network's ids of transactions may: 15 digits
 DUPLICATE = {"handled": False, "duplicate": True}
 
 
@@ -109,6 +112,57 @@ async def test_what_is_signed_and_no_event_is_not_valid(body: bytes) -> None:
     async with memory_counter() as counter:
         answer = await counter.send(body, {"X-Signature": signature(body)})
         assert_problem(answer, 422, "validation")
+        assert counter.orders.webhooks == {}
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as events:
+        yield events
+
+
+async def test_a_signed_event_may_hold_what_passes_for_a_card_number(
+    counter: Counter, logged: list[Any]
+) -> None:
+    order = await counter.waiting_order()
+    counter.provider.approve(transaction_of(order))
+    event = {"id": "evt_1", "charge": transaction_of(order), "network_transaction_id": PASSES}
+    body = orjson.dumps(event)
+    for headers in ({}, {"X-Signature": "wrong"}, {"X-Signature": signature(body + b" ")}):
+        assert_problem(await counter.send(body, headers), 422, "card_number_refused")
+    elsewhere = await counter.client.post(
+        "/api/v1/orders/webhooks", content=body, headers={"X-Signature": signature(body)}
+    )
+    assert_problem(elsewhere, 422, "card_number_refused")
+    unknown = await counter.send(body, {"X-Signature": signature(body)}, gateway="nobody")
+    assert_problem(unknown, 422, "card_number_refused")
+    assert await counter.status(order) == "awaiting_payment"
+    told = await counter.send(body, {"X-Signature": signature(body)})
+    assert (told.status_code, told.json()) == (200, HANDLED)
+    assert await counter.status(order) == "confirmed"
+    assert PASSES not in str(logged)
+
+
+async def test_nothing_of_a_signed_event_with_such_a_number_is_kept_or_logged(
+    pool: asyncpg.Pool, logged: list[Any]
+) -> None:
+    async with postgres_counter(pool) as counter:
+        order = await counter.waiting_order()
+        body = orjson.dumps({"id": "evt_1", "charge": transaction_of(order), "more": PASSES})
+        assert (await counter.send(body, {"X-Signature": signature(body)})).status_code == 200
+    assert await grep_for_card_numbers(None, pool) == []
+    assert PASSES not in str(logged)
+
+
+@pytest.mark.parametrize("name", ["id", "type", "charge"])
+async def test_what_is_kept_of_a_signed_event_is_no_card_number(
+    name: str, logged: list[Any]
+) -> None:
+    async with memory_counter() as counter:
+        body = orjson.dumps({"id": "evt_1", "type": "hint", "charge": "charge_1"} | {name: PASSES})
+        answer = await counter.send(body, {"X-Signature": signature(body)})
+        assert_problem(answer, 422, "validation")
+        assert PASSES not in answer.text + str(logged)
         assert counter.orders.webhooks == {}
 
 

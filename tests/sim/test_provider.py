@@ -4,6 +4,7 @@ tests/conformance/test_payment_providers.py."""
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -231,6 +232,10 @@ def test_latency_has_a_median_and_spikes() -> None:
         lambda: FaultRates(of={"sunspots": 0.1}),  # pyright: ignore[reportArgumentType]
         lambda: FaultRates(of={"refused": -0.1}),
         lambda: FaultRates(of={"refused": 0.7, "in_flight": 0.7}),
+        lambda: FaultRates(of={"silent_after": math.nan}),
+        lambda: FaultRates.spread(math.nan),
+        lambda: Latency(fixed_s=math.nan),
+        lambda: Latency(jitter_s=math.inf),
         lambda: Latency(fixed_s=-1.0),
         lambda: Latency(spike_rate=1.5),
     ],
