@@ -32,12 +32,16 @@ export function money(amount, currency) {
   }
 }
 
+/** A day with its weekday, and with its year unless that is this one. */
 export function day(text) {
   // A bare date is a calendar day, not an instant: shown without moving it between time zones.
   const when = new Date(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00` : text);
   return Number.isNaN(when.getTime())
     ? text
-    : when.toLocaleDateString("en-US", { weekday: "long", month: "long", day: "numeric" });
+    : when.toLocaleDateString("en-US", {
+      weekday: "long", month: "long", day: "numeric",
+      ...(when.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" }),
+    });
 }
 
 export function moment(text) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -58,6 +58,8 @@ class Till:
         self.surcharge = 0.0
         """Raised by a test so that everything costs more."""
         self.gift_cards: dict[str, float] = {}
+        self.good_until: date | None = None
+        """The last day of all gift cards."""
         self.store_credit = 0.0
         self.invoice_limit = 0.0
         self.reviews = False
@@ -242,7 +244,11 @@ class Till:
         if code not in self.gift_cards:
             return Refusal(kind="not_found", status=404)
         found = {"balance": self.gift_cards[code], "currency": "USD", "last_four": code[-4:]}
-        return {**found, "expires_at": None, "expired": False}
+        told = {"expires_at": None, "good_until": None, "expired": False}
+        if self.good_until is not None:
+            told["good_until"] = self.good_until.isoformat()
+            told["expires_at"] = f"{self.good_until + timedelta(days=1)}T00:00:00Z"
+        return {**found, **told}
 
 
 def _step(kind: str, label: str, amount: float, code: str = "") -> dict[str, Any]:
