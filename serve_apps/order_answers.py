@@ -18,10 +18,16 @@ from serve_apps.credit_app import invoice_name
 from serve_apps.http import Problem
 from serve_apps.refund_answers import BuyersRefund, refunds_view
 
-PaymentStatus = (
-    Literal["created", "requires_action", "processing", "authorized"]
-    | Literal["captured", "declined", "voided", "refunded"]
-)
+PaymentStatus = Literal[
+    "created",
+    "requires_action",
+    "processing",
+    "authorized",
+    "captured",
+    "declined",
+    "voided",
+    "refunded",
+]
 
 
 class CheckoutAnswer(BaseModel):

@@ -31,6 +31,7 @@ from serve_apps.http import (
     read_body,
 )
 from serve_apps.identity import PREFIX, Identities
+from serve_apps.order_answers import failure_problem
 from storage.key_ring import TamperedError, UnknownKeyError
 from storage.personal_data import PersonalData
 from storage.reviews import PostgresReviews
@@ -152,6 +153,7 @@ class ReviewService:
                 "at": decision.at,
                 "note": decision.note,
             },
+            "failure": review.failure and failure_problem(review.failure).as_json(),
         }
 
 
