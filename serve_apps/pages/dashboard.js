@@ -22,8 +22,8 @@ const TILES = [
   ["Checkout p50", "ms", (o) => ms(o.checkout.p50_ms)],
   ["Checkout p99", "ms", (o) => ms(o.checkout.p99_ms)],
   ["In flight", "", (o) => whole(o.checkout.in_flight)],
-  ["Confirmed", "in all", (o) => whole(o.checkout.confirmed_total)],
-  ["Rejected", "in all", (o) => whole(o.checkout.rejected_total)],
+  ["Confirmed since the start", "", (o) => whole(o.checkout.confirmed_total)],
+  ["Rejected since the start", "", (o) => whole(o.checkout.rejected_total)],
 ];
 const PENDING = [
   ["Events in the outbox", (o) => o.outbox.pending],

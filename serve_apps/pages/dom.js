@@ -32,6 +32,15 @@ export function money(amount, currency) {
   }
 }
 
+/** How many decimals amounts of a currency have. */
+export function decimals(currency) {
+  try {
+    return new Intl.NumberFormat("en-US", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
+  } catch {
+    return 2;
+  }
+}
+
 /** A day with its weekday, and with its year unless that is this one. */
 export function day(text) {
   // A bare date is a calendar day, not an instant: shown without moving it between time zones.
@@ -74,3 +83,8 @@ export function say(line, ...content) {
 }
 
 export const link = (href, text, cls = null) => el("a", { href, class: cls }, text);
+
+/** One choice of several, as a label around its radio button. */
+export const radio = (name, [value, text, detail], checked) => el("label", { class: "radio" },
+  el("input", { type: "radio", name, value, checked }),
+  el("span", {}, el("strong", {}, text), el("span", { class: "muted small" }, detail)));
