@@ -14,7 +14,7 @@ const COPIED_MS = 2_000;
 // How an account is told, in this order; what is not named here comes behind it.
 const NAMES = {
   account_holder: "Account holder", account_holder_name: "Account holder", iban: "IBAN", bic: "BIC", sort_code: "Sort code",
-  routing_number: "Routing number", account_number: "Account number", swift_code: "SWIFT code", bank_name: "Bank",
+  swift_code: "SWIFT code", routing_number: "Routing number", account_number: "Account number", bank_name: "Bank",
   amount: "Amount", reference: "Reference",
 };
 const ORDER = Object.keys(NAMES);

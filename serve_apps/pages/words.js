@@ -29,7 +29,7 @@ const PAYMENTS = {
   card: "Card", wallet: "Wallet", bank_transfer: "Bank transfer", gift_card: "Gift card", store_credit: "Store credit", invoice: "Invoice",
 };
 const PAYMENT_STATES = {
-  created: "Not charged yet", requires_action: "Waits for you", processing: "On its way", authorized: "Reserved", captured: "Paid",
+  created: "Not paid yet", requires_action: "Waits for you", processing: "On its way", authorized: "Reserved", captured: "Paid",
   declined: "Declined", voided: "Not charged", refunded: "Paid back",
 };
 const REFUND_STATES = { pending: "On its way back to you", done: "Paid back" };
