@@ -196,7 +196,7 @@ def _payment_view(payment: PaymentOfOrder) -> dict[str, Any]:
         "currency": currency,
         "status": payment.status,
     }
-    if payment.last_four is not None:
+    if payment.last_four:
         view["last_four"] = payment.last_four
     if invoice is not None:
         view["invoice"] = {
