@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 CODE_LENGTH = 24
@@ -18,6 +19,7 @@ CODE_TEXT_MAX = 64
 _GROUP = 4
 _TO_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 _SEPARATORS = str.maketrans("", "", " -\t")
+_INSTANT = timedelta(microseconds=1)
 
 
 def new_code(random_below: Callable[[int], int]) -> str:
@@ -46,3 +48,8 @@ def code_hash(key: bytes, text: str) -> str | None:
     if letters is None:
         return None
     return hmac.digest(key, letters.encode(), "sha256").hex().translate(_TO_LETTERS)
+
+
+def last_day(expires_at: datetime) -> date:
+    """The last day (UTC) on which a card is good that expires at this instant."""
+    return (expires_at.astimezone(UTC) - _INSTANT).date()

@@ -106,6 +106,28 @@ class RecordedOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceOfPayment:
+    """The invoice that a part of a payment was issued as; what is open may be paid by now."""
+
+    number: int
+    due_on: date
+    open_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentOfOrder:
+    """A part of an order's payment as its buyer may see it: nothing that could pay again."""
+
+    kind: str
+    amount_minor: int
+    currency: str
+    status: str
+    last_four: str | None = None
+    """Of a saved means of payment or a gift card; what was not saved is not known."""
+    invoice: InvoiceOfPayment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOrder:
     """An order as its buyer may read it."""
 
@@ -126,6 +148,7 @@ class StoredOrder:
     waits_until: datetime | None = None
     actions: tuple[NextAction, ...] = ()
     """What its buyer has to do before it goes on."""
+    payments: tuple[PaymentOfOrder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

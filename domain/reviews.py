@@ -54,3 +54,5 @@ class Review:
     """Until when it can be decided; None when it waits for nobody any more."""
     lines: tuple[ReviewLine, ...]
     decision: ReviewDecision | None
+    failure: Mapping[str, Any] | None = None
+    """The problem that ended the order, if it failed: `kind`, `detail` and what belongs to it."""

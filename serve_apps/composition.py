@@ -400,6 +400,7 @@ def site_app(settings: Settings | None = None) -> HotApp:
             app.state.credit = CreditService(
                 credit_accounts(parts.pool), parts.identities, gift_card_key(own), utc_now
             )
+            app.state.takes_cards = parts.providers.first.name
             if parts.providers.stripe is None:
                 pages = Router(routes=buyer_pages(parts.providers.simulated))
                 app.mount(PAGES_URL, pages)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from math import ceil
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from domain import ids
-from domain.gift_cards import code_hash
+from domain.gift_cards import code_hash, last_day
 from domain.money import to_wire
 from domain.ports import Unavailable
 from serve_apps.http import (
@@ -51,7 +51,8 @@ class GiftCardBalance(BaseModel):
     balance: float
     currency: str
     last_four: str
-    expires_at: str | None
+    expires_at: datetime | None = Field(description="from then on it is not good any more")
+    good_until: date | None = Field(description="the last day it is good, UTC")
     expired: bool
 
 
@@ -101,6 +102,7 @@ class CreditService:
             "currency": card.currency,
             "last_four": card.last_four,
             "expires_at": expires_at,
+            "good_until": expires_at and last_day(expires_at),
             "expired": expires_at is not None and expires_at <= self._now(),
         }
 

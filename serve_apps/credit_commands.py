@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from domain import ids
-from domain.gift_cards import CODE_LENGTH, LAST_SHOWN, code_hash, new_code
+from domain.gift_cards import CODE_LENGTH, LAST_SHOWN, code_hash, last_day, new_code
 from domain.money import MoneyError, amount_text, parse_wire
 from domain.ports import Unavailable
 from serve_apps.composition import new_id
@@ -144,7 +144,7 @@ def show(card: Card, home: Home = None) -> None:
         f" {amount_text(found.balance_minor, found.currency)}"
         f" of {amount_text(found.amount_minor, found.currency)} left{held};"
         f" {found.origin} {found.issued_at:%Y-%m-%d},"
-        + (f" good until {_last_day(found.expires_at)}" if found.expires_at else " never expires")
+        + (f" good until {last_day(found.expires_at)}" if found.expires_at else " never expires")
     )
 
 
@@ -191,10 +191,6 @@ def _end_of(day: str | None) -> datetime | None:
         return datetime.combine(date.fromisoformat(day), time(), UTC) + timedelta(days=1)
     except (ValueError, OverflowError):
         fail(f"--expires {day} is no day; write YYYY-MM-DD")
-
-
-def _last_day(expires_at: datetime) -> date:
-    return (expires_at - timedelta(microseconds=1)).date()
 
 
 # -- store credit and terms ----------------------------------------------------------------------

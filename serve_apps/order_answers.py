@@ -11,11 +11,23 @@ from pydantic import BaseModel, Field
 from actors.checkout import Waiting
 from domain import ids
 from domain.money import to_wire
-from domain.orders import OrderDraft, RecordedOrder, StoredOrder
+from domain.orders import OrderDraft, PaymentOfOrder, RecordedOrder, StoredOrder
 from domain.payments import NextAction
 from domain.refunds import Refund
+from serve_apps.credit_app import invoice_name
 from serve_apps.http import Problem
 from serve_apps.refund_answers import BuyersRefund, refunds_view
+
+PaymentStatus = Literal[
+    "created",
+    "requires_action",
+    "processing",
+    "authorized",
+    "captured",
+    "declined",
+    "voided",
+    "refunded",
+]
 
 
 class CheckoutAnswer(BaseModel):
@@ -81,6 +93,29 @@ class TimelineStep(BaseModel):
     timestamp: datetime
 
 
+class InvoiceOfOrder(BaseModel):
+    """The invoice that an order was bought on, or a part of it."""
+
+    number: str
+    due_on: date
+    open: float = Field(description="what is not paid, refunded or written off yet")
+
+
+class OrderPayment(BaseModel):
+    """A part of an order's payment, as far as its buyer has to know it."""
+
+    type: Literal["card", "wallet", "bank_transfer", "gift_card", "store_credit", "invoice"]
+    amount: float
+    currency: str
+    status: PaymentStatus
+    last_four: str | None = Field(
+        default=None, description="of a saved card or a gift card; what was not saved is not known"
+    )
+    invoice: InvoiceOfOrder | None = Field(
+        default=None, description="only there once the order is sold on invoice"
+    )
+
+
 class OrderAnswer(BaseModel):
     """An order as its buyer sees it."""
 
@@ -98,6 +133,7 @@ class OrderAnswer(BaseModel):
     grand_total: float
     currency: str
     discount: float
+    payments: list[OrderPayment] = Field(description="how it was paid; none if it cost nothing")
     refunds: list[BuyersRefund]
     waits_until: datetime | None = Field(
         default=None, description="when an order that waits is given up"
@@ -170,6 +206,25 @@ def _amount(action: NextAction) -> float | None:
     return to_wire(action.amount_minor, action.currency)
 
 
+def _payment_view(payment: PaymentOfOrder) -> dict[str, Any]:
+    currency, invoice = payment.currency, payment.invoice
+    view: dict[str, Any] = {
+        "type": payment.kind,
+        "amount": to_wire(payment.amount_minor, currency),
+        "currency": currency,
+        "status": payment.status,
+    }
+    if payment.last_four:
+        view["last_four"] = payment.last_four
+    if invoice is not None:
+        view["invoice"] = {
+            "number": invoice_name(invoice.number),
+            "due_on": invoice.due_on,
+            "open": to_wire(invoice.open_minor, currency),
+        }
+    return view
+
+
 def order_view(order: StoredOrder, refunds: Sequence[Refund] = ()) -> dict[str, Any]:
     steps = [("placed", order.created_at)]
     steps += [("confirmed", order.confirmed_at)] if order.confirmed_at else []
@@ -194,6 +249,7 @@ def order_view(order: StoredOrder, refunds: Sequence[Refund] = ()) -> dict[str, 
         "shipment": None,
         "timeline": [{"status": name, "timestamp": at} for name, at in steps],
         **_money_view(order),
+        "payments": [_payment_view(one) for one in order.payments],
         "refunds": refunds_view(refunds),
         **(
             {"waits_until": order.waits_until, "next_actions": _actions_view(order.actions)}

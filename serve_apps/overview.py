@@ -136,8 +136,9 @@ def _checkout(replicas: list[dict[str, Any]]) -> dict[str, Any]:
         "orders_per_s": round(confirmed + rejected, 1),
         "confirmed_per_s": round(confirmed, 1),
         "rejected_per_s": round(rejected, 1),
-        "p50_ms": round(latency.quantile(0.5), 1),
-        "p99_ms": round(latency.quantile(0.99), 1),
+        # None where there was no checkout: 0 ms would be a very fast one.
+        "p50_ms": round(latency.quantile(0.5), 1) if latency.count else None,
+        "p99_ms": round(latency.quantile(0.99), 1) if latency.count else None,
         "in_flight": sum(replica["in_flight"] for replica in alive),
         "confirmed_total": sum(replica["confirmed_total"] for replica in replicas),
         "rejected_total": sum(replica["rejected_total"] for replica in replicas),

@@ -12,8 +12,10 @@ import gzip
 import hashlib
 import importlib.util
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -47,6 +49,10 @@ _SAFETY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+# What the shop's page says of payments, in `shop.html` as it is where nothing is charged.
+SIMULATED = "simulated"
+_TAKES_CARDS = b'data-takes-cards="simulated"'
+_SIMULATED_ONLY = re.compile(rb'\s*<span class="simulated">[^<]*</span>')
 _REVALIDATE = "no-cache"
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -137,6 +143,17 @@ def _plotly_path() -> Path:
     return path
 
 
+@cache
+def _shop_page(takes_cards: str) -> Asset:
+    """The shop's page where this provider takes cards: only a simulated one has cards for all."""
+    page = shelf().page("shop.html")
+    if takes_cards == SIMULATED:
+        return page
+    told = _TAKES_CARDS.replace(SIMULATED.encode(), escape(takes_cards).encode())
+    body = _SIMULATED_ONLY.sub(b"", page.body.replace(_TAKES_CARDS, told))
+    return _asset(body, page.content_type)
+
+
 def _accepts_gzip(request: Request) -> bool:
     for choice in request.headers.get("accept-encoding", "").lower().split(","):
         coding, _, weight = choice.partition(";")
@@ -168,10 +185,6 @@ async def _filled_shelf() -> Shelf:
     return await asyncio.to_thread(shelf)
 
 
-async def _shop(request: Request) -> Response:
-    return _answer(request, (await _filled_shelf()).page("shop.html"), _REVALIDATE)
-
-
 async def _dashboard(request: Request) -> Response:
     return _answer(request, (await _filled_shelf()).page("dashboard.html"), _REVALIDATE)
 
@@ -192,15 +205,21 @@ async def _named_asset(request: Request) -> Response:
     return _answer(request, asset, _FOR_EVER if is_hashed else _REVALIDATE)
 
 
-def add_pages(app: FastAPI) -> None:
+def add_pages(app: FastAPI, *, takes_cards: Callable[[Request], str]) -> None:
     """Serve the pages from `app`: `/`, `/dashboard`, `/reviews`, `/favicon.svg` and `/assets/{name}`.
 
+    `takes_cards` names the payment provider that new cards go to: SIMULATED, or a real one.
     Fills this process's shelf at once. An app that is pickled on its way to another process
     carries no file with it: that process fills its own shelf when first asked.
     """
     shelf()
+
+    async def shop(request: Request) -> Response:
+        await _filled_shelf()
+        return _answer(request, _shop_page(takes_cards(request)), _REVALIDATE)
+
     methods = ["GET", "HEAD"]
-    app.add_route("/", _shop, methods=methods, include_in_schema=False)
+    app.add_route("/", shop, methods=methods, include_in_schema=False)
     app.add_route("/dashboard", _dashboard, methods=methods, include_in_schema=False)
     app.add_route("/reviews", _reviews, methods=methods, include_in_schema=False)
     app.add_route("/favicon.svg", _favicon, methods=methods, include_in_schema=False)

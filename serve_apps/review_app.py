@@ -32,6 +32,7 @@ from serve_apps.http import (
 )
 from serve_apps.identity import PREFIX
 from serve_apps.operators import Operators
+from serve_apps.order_answers import failure_problem
 from storage.key_ring import TamperedError, UnknownKeyError
 from storage.personal_data import PersonalData
 from storage.reviews import PostgresReviews
@@ -153,6 +154,7 @@ class ReviewService:
                 "at": decision.at,
                 "note": decision.note,
             },
+            "failure": review.failure and failure_problem(review.failure).as_json(),
         }
 
 

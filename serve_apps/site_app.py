@@ -81,8 +81,11 @@ class SiteService:
 
 
 def add_site_routes(app: FastAPI, described: tuple[FastAPI, ...]) -> None:
-    """The site's routes, over the SiteService at `app.state.site`."""
-    add_pages(app)
+    """The site's routes, over the SiteService at `app.state.site`.
+
+    `app.state.takes_cards` is the name of the payment provider that new cards go to.
+    """
+    add_pages(app, takes_cards=lambda request: request.app.state.takes_cards)
 
     @app.get(
         "/healthz", summary="Is the process alive", response_model=dict[str, str], tags=["health"]

@@ -6,6 +6,7 @@ Where a real provider asks for a code or a password, this one has two buttons.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from decimal import Decimal
 from html import escape
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from domain.money import EXPONENTS
 from domain.ports import Unavailable
 from sim.provider_books import PageOfCharge
 from sim.provider_rules import transfer_instructions
@@ -21,12 +23,15 @@ from sim.provider_rules import transfer_instructions
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Simulated payment provider</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:28rem;margin:3rem auto;padding:0 1rem}}
-button{{font:inherit;padding:.5rem 1rem;margin-right:.5rem}}dt{{color:#666}}</style></head>
+<style>:root{{color-scheme:light dark;--muted:#5c5c5c}}
+@media (prefers-color-scheme:dark){{:root{{--muted:#b0b0b0}}}}
+body{{font:1rem/1.5 system-ui,sans-serif;max-width:28rem;margin:3rem auto;padding:0 1rem}}
+h1{{font-size:1.5rem;line-height:1.2}}button{{font:inherit;padding:.5rem 1rem;margin-right:.5rem}}
+dt,.muted{{color:var(--muted)}}dd{{margin:0 0 .5rem;overflow-wrap:anywhere}}</style></head>
 <body><h1>Simulated payment provider</h1>{body}</body></html>"""
-_ASK = """<p>Pay <strong>{amount} {currency}</strong> (minor units)?</p>
+_ASK = """<p>Pay <strong>{amount}</strong>?</p>
 <form method="post" action="{path}/approve"><button>Approve</button>
-<button formaction="{path}/deny">Deny</button></form><p>No money moves.</p>"""
+<button formaction="{path}/deny">Deny</button></form><p class="muted">No money moves.</p>"""
 
 
 class BuyersDesk(Protocol):
@@ -84,12 +89,20 @@ async def _reach(question: Awaitable[Any]) -> Any:
 
 def _body(page: PageOfCharge, path: str) -> str:
     if page.status == "requires_action" and page.kind != "bank_transfer":
-        return _ASK.format(amount=page.amount_minor, currency=page.currency, path=escape(path))
-    told = {"Status": page.status}
+        return _ASK.format(amount=escape(_amount(page)), path=escape(path))
+    told = {"Status": page.status, "Amount": _amount(page)}
     if page.kind == "bank_transfer":
         told |= transfer_instructions(page.transaction_id)
     rows = "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in told.items())
     return f"<dl>{rows}</dl>"
+
+
+def _amount(page: PageOfCharge) -> str:
+    """In major units, with all decimals that the currency has: `13.90 USD`."""
+    places = EXPONENTS.get(page.currency)
+    if places is None:  # a currency that the shop does not know is told as it came
+        return f"{page.amount_minor} minor units of {page.currency}"
+    return f"{Decimal(page.amount_minor).scaleb(-places):,.{places}f} {page.currency}"
 
 
 def _back(page: PageOfCharge, name: str) -> str:

@@ -14,11 +14,13 @@ import orjson
 from domain.orders import (
     FAILED_BEFORE,
     HistoryOfCustomer,
+    InvoiceOfPayment,
     OpenOrder,
     OrderDraft,
     OrderLine,
     OutboxEvent,
     Parking,
+    PaymentOfOrder,
     PaymentPart,
     RecordedOrder,
     StoredOrder,
@@ -154,6 +156,7 @@ class PostgresOrderBook:
         if row is None:
             return None
         items = await reach(lambda: self._pool.fetch(_SQL["find_items"], order_id))
+        payments = await reach(lambda: self._pool.fetch(_SQL["find_payments"], order_id))
         lines = tuple(
             OrderLine(
                 product_id=item["product_id"],
@@ -173,6 +176,7 @@ class PostgresOrderBook:
             lines=lines,
             waits_until=row["waits_until"],
             actions=_actions(row["actions"]),
+            payments=tuple(_payment(payment) for payment in payments),
         )
 
     async def personal(self, order_id: UUID) -> PersonalData | None:
@@ -328,6 +332,19 @@ def _of_action(action: NextAction | None) -> Mapping[str, Any] | None:
 
 def _actions(kept: Sequence[Mapping[str, Any]] | None) -> tuple[NextAction, ...]:
     return tuple(NextAction(**one) for one in kept or ())
+
+
+def _payment(row: asyncpg.Record) -> PaymentOfOrder:
+    names = ("kind", "amount_minor", "currency", "status", "last_four")
+    return PaymentOfOrder(**{name: row[name] for name in names}, invoice=_invoice(row))
+
+
+def _invoice(row: asyncpg.Record) -> InvoiceOfPayment | None:
+    if row["number"] is None:
+        return None
+    return InvoiceOfPayment(
+        number=row["number"], due_on=row["due_on"], open_minor=row["open_minor"]
+    )
 
 
 def _open_order(rows: Sequence[asyncpg.Record]) -> OpenOrder:

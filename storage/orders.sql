@@ -223,6 +223,18 @@ SELECT i.product_id, i.variant_id, i.name, i.quantity, i.unit_price_minor, v.sku
 FROM order_items i LEFT JOIN product_variants v USING (variant_id)
 WHERE i.order_id = $1 ORDER BY i.line
 
+-- name: find_payments
+-- How an order was paid, for its buyer: of tokens only what they are recognised by.
+SELECT p.payment_method AS kind, p.amount_minor, p.currency, p.status::text AS status,
+       coalesce(m.last_four, c.last_four) AS last_four, i.number, i.due_on, i.open_minor
+FROM payments p
+JOIN orders o USING (order_id)
+LEFT JOIN payment_methods m
+    ON m.user_id = o.user_id AND m.gateway = p.gateway AND m.token = p.payment_token
+LEFT JOIN gift_cards c ON p.payment_method = 'gift_card' AND c.code_hash = p.payment_token
+LEFT JOIN credit_invoices i ON i.transaction_id = p.transaction_id
+WHERE p.order_id = $1 ORDER BY p.part
+
 -- name: stalled
 SELECT o.order_id, o.user_id, o.status::text AS status, o.total_minor, o.currency,
        o.waits_until, o.created_at,

@@ -80,6 +80,7 @@ def _review(row: asyncpg.Record, lines: Sequence[ReviewLine]) -> Review:
         waits_until=row["waits_until"],
         lines=tuple(lines),
         decision=_decision(row),
+        failure=row["failure"],
     )
 
 

@@ -1,6 +1,6 @@
 // The shop's HTTP API: who the shopper is, one way to call, and what is kept in the browser.
 
-import { sentence } from "/assets/words.js";
+import { sentence, stateOf } from "/assets/words.js";
 
 const TIMEOUT_MS = 10_000;
 const CHECKOUT_TIMEOUT_MS = 20_000;
@@ -62,9 +62,10 @@ export const orders = {
     write("orders", JSON.stringify([order, ...others].slice(0, ORDERS_KEPT_MAX)));
   },
   /** What became of an order that was placed here. */
-  note({ order_id: id, status }) {
+  note(order) {
     const kept = orders.all();
-    const known = kept.find((one) => one.order_id === id);
+    const status = stateOf(order);
+    const known = kept.find((one) => one.order_id === order.order_id);
     if (!known || known.status === status) return;
     known.status = status;
     write("orders", JSON.stringify(kept));
@@ -195,6 +196,9 @@ export const getQuote = (body, options) => call("POST", "/orders/quote", { body,
 
 /** Store credit, terms and open invoices of this shopper. */
 export const getCredit = (options) => call("GET", "/credit", options);
+
+/** The means of payment that this shopper has saved. */
+export const getMethods = (options) => call("GET", "/orders/payment-methods", options);
 
 export const getCardBalance = (code, options) => call("POST", "/gift-cards/balance", { body: { code }, ...options });
 

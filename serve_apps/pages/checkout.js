@@ -2,9 +2,9 @@
 
 import { attempts, getCredit, guest, orders, tab, waiting } from "/assets/api.js";
 import { emptyCart, loadCart } from "/assets/buying.js";
-import { announce, el, fill, link, money, problemLine, say } from "/assets/dom.js";
+import { announce, el, fill, link, money, problemLine, radio, say } from "/assets/dom.js";
 import { goToProvider, redirectOf } from "/assets/following.js";
-import { payingPart, radio } from "/assets/paying.js";
+import { payingPart } from "/assets/paying.js";
 import { COUNTRIES, STATES } from "/assets/places.js";
 import { priceDesk } from "/assets/prices.js";
 
@@ -46,7 +46,8 @@ export async function checkoutView(main, { signal }) {
     if (!button.disabled) button.textContent = `${PLACE} · ${money(quote.grand_total, quote.currency)}`;
   };
   const prices = priceDesk(cart, { destination: () => destination(form), onTotal, signal });
-  form.append(el("aside", { class: "panel sticky", "aria-label": "Your order" }, el("h2", {}, "Your order"), prices.node, problem, button));
+  form.append(el("aside", { class: "panel sticky", "aria-label": "Your order" },
+    el("div", { class: "scrolls" }, el("h2", {}, "Your order"), prices.node), problem, button));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (!button.disabled && isComplete(form)) submit(main, { form, button, problem, cart, prices, paying, signal });

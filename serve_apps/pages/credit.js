@@ -40,7 +40,7 @@ function balanceForm(signal) {
     if (refusal) say(problem, refusal);
     else {
       say(problem);
-      const until = card.expires_at ? `, good until ${day(card.expires_at)}` : "";
+      const until = card.good_until ? `, good until ${day(card.good_until)}` : "";
       told.textContent = `${money(card.balance, card.currency)} on the card ending ${card.last_four}${until}.`;
     }
   };

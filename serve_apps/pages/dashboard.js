@@ -9,7 +9,8 @@ const TIMEOUT_MS = 4000;
 const BACKOFF_MAX_MS = 5000;
 const by = (id) => document.getElementById(id);
 const whole = (n) => Number(n ?? 0).toLocaleString("en-US", { maximumFractionDigits: 0 });
-const ms = (n) => (n === null || n === undefined ? "–" : `${n < 10 ? n.toFixed(1) : whole(n)}`);
+const NONE = "–";
+const ms = (n) => (n === null || n === undefined ? NONE : `${n < 10 ? n.toFixed(1) : whole(n)}`);
 
 let failures = 0;
 let lastAnswerAt = 0;
@@ -22,8 +23,8 @@ const TILES = [
   ["Checkout p50", "ms", (o) => ms(o.checkout.p50_ms)],
   ["Checkout p99", "ms", (o) => ms(o.checkout.p99_ms)],
   ["In flight", "", (o) => whole(o.checkout.in_flight)],
-  ["Confirmed", "in all", (o) => whole(o.checkout.confirmed_total)],
-  ["Rejected", "in all", (o) => whole(o.checkout.rejected_total)],
+  ["Confirmed since start", "", (o) => whole(o.checkout.confirmed_total)],
+  ["Rejected since start", "", (o) => whole(o.checkout.rejected_total)],
 ];
 const PENDING = [
   ["Events in the outbox", (o) => o.outbox.pending],
@@ -34,14 +35,16 @@ const PENDING = [
 
 function showFigures(list, definitions, overview) {
   if (!list.children.length) {
-    list.append(...definitions.map(([name, unit]) => el("div", {}, el("dt", {}, name), el("dd", { class: "number" }, el("span", {}, "–"),
-      typeof unit === "string" && unit && el("small", {}, unit)))));
+    list.append(...definitions.map(([name, unit]) => el("div", {}, el("dt", {}, name), el("dd", { class: "number" }, el("span", {}, NONE),
+      typeof unit === "string" && unit && el("small", { hidden: true }, unit)))));
   }
   if (!overview) return;
   definitions.forEach((definition, index) => {
     const value = String(definition.at(-1)(overview));
     const place = list.children[index].querySelector("dd span");
-    if (place.textContent !== value) place.textContent = value;
+    if (place.textContent === value) return;
+    place.textContent = value;
+    if (place.nextElementSibling) place.nextElementSibling.hidden = value === NONE; // there is nothing to be measured in it
   });
 }
 

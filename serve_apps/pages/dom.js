@@ -32,12 +32,25 @@ export function money(amount, currency) {
   }
 }
 
+/** How many decimals amounts of a currency have. */
+export function decimals(currency) {
+  try {
+    return new Intl.NumberFormat("en-US", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
+  } catch {
+    return 2;
+  }
+}
+
+/** A day with its weekday, and with its year unless that is this one. */
 export function day(text) {
   // A bare date is a calendar day, not an instant: shown without moving it between time zones.
   const when = new Date(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00` : text);
   return Number.isNaN(when.getTime())
     ? text
-    : when.toLocaleDateString("en-US", { weekday: "long", month: "long", day: "numeric" });
+    : when.toLocaleDateString("en-US", {
+      weekday: "long", month: "long", day: "numeric",
+      ...(when.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" }),
+    });
 }
 
 export function moment(text) {
@@ -70,3 +83,8 @@ export function say(line, ...content) {
 }
 
 export const link = (href, text, cls = null) => el("a", { href, class: cls }, text);
+
+/** One choice of several, as a label around its radio button. */
+export const radio = (name, [value, text, detail], checked) => el("label", { class: "radio" },
+  el("input", { type: "radio", name, value, checked }),
+  el("span", {}, el("strong", {}, text), el("span", { class: "muted small" }, detail)));

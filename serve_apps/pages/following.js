@@ -1,7 +1,7 @@
 // Orders that wait: the way to the provider's page and back, what is left to do, and asking how it went.
 
 import { getOrder, orders, tab } from "/assets/api.js";
-import { announce, el, fill, link, moment, money, say } from "/assets/dom.js";
+import { announce, decimals, el, fill, link, moment, money, say } from "/assets/dom.js";
 import { capital } from "/assets/words.js";
 
 const WAITING = ["pending", "accepted", "awaiting_payment", "in_review"];
@@ -11,7 +11,13 @@ const STEADY_MS = 4_000;
 const SLOW_MS = 15_000; // banks and people take hours
 const ASKS_MAX = 1_000; // then the shopper asks
 const COPIED_MS = 2_000;
-const NAMES = { iban: "IBAN", bic: "BIC", account_holder: "Account holder", sort_code: "Sort code", account_number: "Account number", routing_number: "Routing number" };
+// How an account is told, in this order; what is not named here comes behind it.
+const NAMES = {
+  account_holder: "Account holder", account_holder_name: "Account holder", iban: "IBAN", bic: "BIC", sort_code: "Sort code",
+  swift_code: "SWIFT code", routing_number: "Routing number", account_number: "Account number", bank_name: "Bank",
+  amount: "Amount", reference: "Reference",
+};
+const ORDER = Object.keys(NAMES);
 
 export const isWaiting = (order) => WAITING.includes(order.status);
 const actionOf = (order, kind) => (order.next_actions ?? []).find((action) => action.kind === kind);
@@ -71,17 +77,44 @@ export function waitingPart(order, { isBack, signal }) {
       "Go to the payment page"));
 }
 
-function instructions({ instructions: told, url, amount, currency }, order) {
-  // Of an order that is paid in parts, the transfer is one.
-  const due = amount ?? order.grand_total;
-  const rows = [["amount", String(due.toFixed(2)), money(due, currency ?? order.currency)],
-    ...Object.entries(told).map(([name, text]) => [name, text, text])];
+/** What has to be sent: the action says it, or the order's part of the payment, or its total. */
+function amountOf({ instructions: told, ...action }, order) {
+  const currency = action.currency ?? told.currency?.toUpperCase() ?? order.currency;
+  const left = action.amount_minor ?? told.amount_remaining; // minor units
+  const part = order.payments?.find((one) => one.type === "bank_transfer");
+  const amount = action.amount ?? (left === undefined ? part?.amount ?? order.grand_total : Number(left) / 10 ** decimals(currency));
+  return ["amount", amount.toFixed(decimals(currency)), money(amount, currency)];
+}
+
+const inFours = (text) => text.replace(/\s/g, "").replace(/(.{4})(?=.)/g, "$1 ");
+
+/** Each as [label, what is copied, what is shown]. A provider may name several accounts: `iban.bic`. */
+function rowsOf(action, order) {
+  const told = Object.entries(action.instructions).filter(([name]) => !["amount", "amount_remaining", "currency"].includes(name));
+  const of = (name) => (name.includes(".") ? name.split(".", 1)[0] : "");
+  const accounts = new Set(told.map(([name]) => of(name)).filter(Boolean));
+  const rows = told.map(([name, text]) => [name, text, text]);
+  rows.push(amountOf(action, order));
+  const place = ([path]) => {
+    const known = ORDER.indexOf(path.split(".").pop());
+    const account = ["amount", "reference"].includes(path) ? accounts.size : [...accounts].indexOf(of(path));
+    return [account, known < 0 ? ORDER.length : known];
+  };
+  rows.sort((one, other) => place(one)[0] - place(other)[0] || place(one)[1] - place(other)[1]);
+  return rows.map(([path, text, shown]) => {
+    const name = path.split(".").pop();
+    const label = NAMES[name] ?? capital(name.replaceAll("_", " "));
+    const isIban = name === "iban";
+    return [accounts.size > 1 && of(path) ? `${label} (${of(path).toUpperCase()})` : label,
+      isIban ? text.replace(/\s/g, "") : text, isIban ? inFours(text) : shown];
+  });
+}
+
+function instructions(action, order) {
+  const { url } = action;
   return el("div", { class: "transfer" },
-    el("dl", {}, rows.map(([name, text, shown]) => {
-      const label = NAMES[name] ?? capital(name.replaceAll("_", " "));
-      return el("div", {}, el("dt", { class: "muted small" }, label), el("dd", {}, shown === text ? el("code", {}, shown) : el("strong", { class: "number" }, shown)),
-        copyButton(label, text));
-    })),
+    el("dl", {}, rowsOf(action, order).map(([label, text, shown]) => el("div", {}, el("dt", { class: "muted small" }, label),
+      el("dd", {}, label === NAMES.amount ? el("strong", { class: "number" }, shown) : el("code", {}, shown)), copyButton(label, text)))),
     /^https?:\/\//.test(url ?? "") && el("p", { class: "small" }, el("a", { href: url, rel: "noreferrer" }, "The same at the payment provider's page")));
 }
 

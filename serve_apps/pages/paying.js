@@ -1,17 +1,10 @@
 // How to pay: the choices, what each needs to know, and what the checkout is told of it.
 
 import { waiting } from "/assets/api.js";
+import { cardPart } from "/assets/cards.js";
 import { askBalance, codeInput } from "/assets/credit.js";
-import { announce, el, fill, money, problemLine, say } from "/assets/dom.js";
+import { announce, el, fill, money, problemLine, radio, say } from "/assets/dom.js";
 
-const CARDS = [
-  ["card_visa_4242", "Visa ending 4242", "is charged"],
-  ["card_declined", "Visa ending 0002", "is declined"],
-  ["card_insufficient_funds", "Visa ending 9995", "lacks funds"],
-  ["card_expired", "Visa ending 0069", "has expired"],
-  ["card_processing_error", "Visa ending 0119", "meets an error at its bank"],
-  ["card_3ds", "Visa ending 3220", "wants you to confirm at your bank"],
-];
 const WAYS = [
   ["card", "Card", "charged when you place the order"],
   ["wallet", "Wallet", "you approve it at the wallet's page"],
@@ -25,20 +18,12 @@ const NOTES = {
 /** Where a provider sends the shopper back to; the order's number is not known before. */
 const returnUrl = () => `${location.origin}/#/back`;
 
-/** One choice of several, as a label around its radio button. */
-export const radio = (name, [value, text, detail], checked) => el("label", { class: "radio" },
-  el("input", { type: "radio", name, value, checked }),
-  el("span", {}, el("strong", {}, text), el("span", { class: "muted small" }, detail)));
-
 const minor = (amount) => Number(amount.toFixed(4)); // sums of decimals without their binary tails
 
 /** The part of the form about paying. `total` is set by whoever knows the price. */
 export function payingPart({ currency, signal }) {
   const problem = problemLine("problem-pay");
-  const cards = el("fieldset", { class: "cards" }, el("legend", {}, "Which card"),
-    el("p", { class: "muted small" }, "These are the cards of the simulated provider; each shows what can happen."),
-    el("div", { class: "radios" }, CARDS.map((card, index) => radio("card_id", card, index === 0))),
-    problemLine("problem-card_id"));
+  const cards = cardPart({ signal });
   const gift = giftPart({ signal, onChange: update });
   const ways = el("div", { class: "radios ways", onchange: (event) => { if (event.target.name === "pay") choose(); } });
   const free = el("p", { hidden: true }, "There is nothing to pay.");
@@ -78,8 +63,8 @@ export function payingPart({ currency, signal }) {
       if (line.textContent !== words) announce(words);
       line.textContent = words;
     }
-    if (way === "card" || (has && rest > 0)) place().append(cards);
-    else cards.remove();
+    if (way === "card" || (has && rest > 0)) place().append(cards.node);
+    else cards.node.remove();
   }
 
   function setTotal(total) {
@@ -101,15 +86,24 @@ export function payingPart({ currency, signal }) {
     }
   }
 
-  const card = () => ({ type: "card", card_id: cards.querySelector(":checked").value, return_url: returnUrl() });
+  /** A card, and what pays beside it if anything does; null if there is no card, which is said. */
+  function withCard(toBody) {
+    const chosen = cards.chosen();
+    if (chosen) return toBody({ type: "card", ...chosen, return_url: returnUrl() });
+    cards.say("There is no card to pay with here. Choose another way to pay.");
+    ways.querySelector("[name=pay]:checked").focus();
+    return null;
+  }
   const together = (method) => {
     const rest = restByCard();
-    return rest > 0 ? { payment_methods: [{ ...method, amount: minor(part.total - rest) }, card()] } : { payment_method: method };
+    if (rest === 0) return { payment_method: method };
+    return withCard((card) => ({ payment_methods: [{ ...method, amount: minor(part.total - rest) }, card] }));
   };
 
   /** What the checkout is told; null if something is missing, which is said beside it. */
   async function chosen() {
-    if (part.total === 0 || way === "card") return { payment_method: card() };
+    if (part.total === 0) return { payment_method: { type: "store_credit" } }; // takes nothing of nothing
+    if (way === "card") return withCard((card) => ({ payment_method: card }));
     if (way === "wallet") return { payment_method: { type: "wallet", return_url: returnUrl() } };
     if (way === "store_credit") return together({ type: "store_credit" });
     if (way !== "gift_card") return { payment_method: { type: way } };
@@ -117,7 +111,7 @@ export function payingPart({ currency, signal }) {
     if (!(await gift.check({ currency }))) return null;
     if (isNew && restByCard() > 0) {
       say(problem, "The gift card pays a part of it. Choose the card for the rest, then place the order.");
-      cards.querySelector(":checked").focus();
+      cards.focus();
       return null;
     }
     return together({ type: "gift_card", code: gift.card.code });
@@ -127,9 +121,10 @@ export function payingPart({ currency, signal }) {
   function refuse(words, code = "") {
     if (code.startsWith("gift_card")) gift.refuse(words);
     else {
-      const isCard = cards.isConnected && !["insufficient_credit", "invoice_not_approved", "credit_limit_exceeded"].includes(code);
-      say(isCard ? cards.querySelector(".problem") : problem, words);
-      (isCard ? cards : ways).querySelector(":checked").focus();
+      const isCard = cards.node.isConnected && !["insufficient_credit", "invoice_not_approved", "credit_limit_exceeded"].includes(code);
+      if (isCard) cards.say(words);
+      else say(problem, words);
+      (isCard ? cards.node : ways).querySelector(":checked").focus();
     }
   }
 

@@ -181,6 +181,7 @@ function couponPart(desk, { add, remove }) {
     input.setAttribute("aria-invalid", "true");
     say(problem, words);
     input.focus({ preventScroll: true });
+    problem.scrollIntoView({ block: "nearest" }); // it may be said below the edge of what scrolls
   }
   function clear() {
     input.value = "";

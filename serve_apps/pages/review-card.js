@@ -5,6 +5,7 @@ import { count, el, fill, moment, money, say } from "/assets/dom.js";
 
 const SOON_S = 3600;
 const NOTE_MAX = 500;
+const SHORT = 6; // the end of an id, to tell one buyer from another
 const countries = new Intl.DisplayNames("en", { type: "region" });
 
 export const flagName = (name) => (name === "model" ? "Model" : name.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase()));
@@ -68,7 +69,7 @@ const why = (review) => el("ol", { class: "why", "aria-label": "Why it waits" },
 function goods(review) {
   const units = review.items.reduce((sum, item) => sum + item.quantity, 0);
   return el("div", {}, el("h3", {}, count(units, "item")), el("ul", { class: "goods" }, review.items.map((item) =>
-    el("li", {}, el("span", {}, `${item.quantity} × ${item.name}`, item.sku && el("span", { class: "muted" }, ` ${item.sku}`)),
+    el("li", {}, el("span", {}, `${item.quantity} × ${item.name}`, " ", item.sku && el("span", { class: "sku" }, item.sku)),
       el("span", {}, money(item.price * item.quantity, review.currency))))));
 }
 
@@ -90,6 +91,7 @@ function outcome(answer) {
  */
 export function card(review, { onDecided, onRefused }) {
   const left = el("p", { class: "left" });
+  const buyer = el("p", { class: "about buyer" });
   const note = el("textarea", { rows: 1, maxlength: NOTE_MAX, id: `note-${review.order_id}` });
   const problem = el("p", { class: "problem", role: "alert", hidden: true });
   const named = (word) => `${word} the order of ${money(review.total, review.currency)}`;
@@ -103,11 +105,12 @@ export function card(review, { onDecided, onRefused }) {
       el("p", { class: "score number" }, el("span", {}, review.risk_score.toFixed(0), el("small", {}, "risk"))),
       el("div", {},
         el("p", { class: "amount number" }, money(review.total, review.currency)),
-        el("p", { class: "about" }, [`to ${review.country ? country(review.country) : "an unknown country"}`, `by ${review.payment_method.replaceAll("_", " ")}`, `placed ${moment(review.placed_at)}`].join(" · "))),
+        el("p", { class: "about" }, [`to ${review.country ? country(review.country) : "an unknown country"}`, `by ${review.payment_method.replaceAll("_", " ")}`, `placed ${moment(review.placed_at)}`].join(" · ")),
+        buyer),
       left),
     el("div", { class: "review-body" }, why(review),
       el("div", { class: "facts" }, goods(review), addresses(review, onRefused),
-        el("p", { class: "about" }, el("code", {}, review.order_id)))),
+        el("p", { class: "about" }, el("code", {}, review.order_id), el("br"), el("code", {}, review.customer)))),
     deciding);
   let isDone = false;
 
@@ -134,7 +137,13 @@ export function card(review, { onDecided, onRefused }) {
     get isDone() { return isDone; },
     /** Someone writes or decides here: it is not taken away under their hands. */
     get isInUse() { return node.contains(document.activeElement) || note.value !== "" || approve.disabled; },
-    update(seconds) {
+    /** `others` waiting orders are the same buyer's; `isPart` if there may be more of them. */
+    update(seconds, { others, isPart }) {
+      const many = others > 0 && `${isPart ? "at least " : ""}${others + 1} orders of this buyer wait`;
+      if (buyer.dataset.many !== String(many)) {
+        buyer.dataset.many = String(many);
+        fill(buyer, `buyer …${review.customer.slice(-SHORT)}`, many && [" · ", el("strong", {}, many)]);
+      }
       const text = timeLeft(seconds);
       if (left.dataset.text === text) return;
       left.dataset.text = text;

@@ -3,6 +3,7 @@
 import { ask, operator, Refused } from "/assets/desk.js";
 import { count, el, fill, moment, money, say } from "/assets/dom.js";
 import { card } from "/assets/review-card.js";
+import { failureReason, statusWord } from "/assets/words.js";
 
 const INTERVAL_MS = 3000;
 const BACKOFF_MAX_MS = 15_000;
@@ -60,13 +61,15 @@ function showQueue(listed) {
       if (now - one.doneAt > DONE_KEPT_MS && !one.node.contains(document.activeElement)) remove(id);
     }
   }
+  const ofBuyer = new Map();
+  for (const { customer } of listed.reviews) ofBuyer.set(customer, (ofBuyer.get(customer) ?? 0) + 1);
   for (const review of listed.reviews) {
     if (!cards.has(review.order_id)) {
       const made = card(review, { onDecided, onRefused });
       cards.set(review.order_id, made);
       by("queue").append(made.node);
     }
-    cards.get(review.order_id).update(review.seconds_left);
+    cards.get(review.order_id).update(review.seconds_left, { others: ofBuyer.get(review.customer) - 1, isPart: Boolean(listed.next_cursor) });
   }
   by("queue-none").hidden = cards.size > 0;
   by("more").hidden = !listed.next_cursor || limit >= SHOWN_MAX;
@@ -85,7 +88,8 @@ function showJournal({ reviews }) {
   fill(by("journal"), reviews.map(({ decision: made, ...review }) => el("li", {},
     el("p", { class: "verdict", "data-kind": made.decision }, made.decision === "approve" ? "Approved" : "Declined"),
     el("p", {}, `${money(review.total, review.currency)} by ${made.by}, ${moment(made.at)}`),
-    el("p", { class: "muted" }, review.status.replaceAll("_", " ")),
+    el("p", { class: "muted" }, statusWord(review.status)),
+    made.decision === "approve" && review.failure && el("p", { class: "note" }, failureReason(review.failure)),
     made.note && el("p", { class: "note" }, made.note))));
 }
 

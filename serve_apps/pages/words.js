@@ -22,11 +22,35 @@ const STATUSES = {
   placed: "Order placed", pending: "Being placed", accepted: "Being paid", awaiting_payment: "Waiting for payment",
   in_review: "Being looked at", confirmed: "Confirmed", processing: "Being packed", shipped: "Shipped",
   delivered: "Delivered", cancelled: "Cancelled", failed: "Not completed", refunded: "Refunded",
-  partially_refunded: "Partly refunded", succeeded: "Paid back", requested: "Asked for",
+  partially_refunded: "Partly refunded",
 };
+
+const PAYMENTS = {
+  card: "Card", wallet: "Wallet", bank_transfer: "Bank transfer", gift_card: "Gift card", store_credit: "Store credit", invoice: "Invoice",
+};
+const PAYMENT_STATES = {
+  created: "Not paid yet", requires_action: "Waits for you", processing: "On its way", authorized: "Reserved", captured: "Paid",
+  declined: "Declined", voided: "Not charged", refunded: "Paid back",
+};
+const REFUND_STATES = { pending: "On its way back to you", done: "Paid back" };
 
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const statusWord = (status) => STATUSES[status] ?? capital(String(status).replaceAll("_", " "));
+
+/** An order's state for people: one whose money went back in full is refunded. */
+export function stateOf({ status, payments = [] }) {
+  const isRefunded = status === "confirmed" && payments.length > 0 && payments.every((one) => one.status === "refunded");
+  return isRefunded ? "refunded" : status;
+}
+
+/** What a part of a payment is called. */
+export function paymentName({ type, last_four: digits, invoice }) {
+  if (invoice) return `Invoice ${invoice.number}`;
+  return `${PAYMENTS[type] ?? capital(String(type).replaceAll("_", " "))}${digits ? ` ending ${digits}` : ""}`;
+}
+
+export const paymentWord = (status) => PAYMENT_STATES[status] ?? capital(String(status).replaceAll("_", " "));
+export const refundWord = (status) => REFUND_STATES[status] ?? statusWord(status);
 
 /** The shop's own words, as a sentence. */
 const said = (text) => (/[.!?]$/.test(text) ? capital(text) : `${capital(text)}.`);
@@ -70,4 +94,17 @@ export function sentence({ kind, document: d, message }) {
 export function failureWords(failure) {
   const kind = String(failure?.type ?? "").split("/").pop();
   return sentence({ kind, document: failure ?? {}, message: failure?.detail ? said(failure.detail) : "The order was not completed." });
+}
+
+const REASONS = {
+  payment_declined: "The payment was declined.",
+  payment_expired: "The payment did not come in time.",
+  hold_expired: "The items could not be held any longer.",
+  checkout_interrupted: "Something went wrong halfway, and the order was undone.",
+};
+
+/** The same for operators, who need not be told what to do next. */
+export function failureReason(failure) {
+  const kind = String(failure?.type ?? "").split("/").pop();
+  return DECLINES[failure?.decline_code] ?? REASONS[kind] ?? (failure?.detail ? said(failure.detail) : "It is not known why.");
 }

@@ -51,6 +51,7 @@ class MemoryReviews:
                 for line in draft.lines
             ),
             decision=order.decision,
+            failure=order.failure,
         )
 
     async def accept(

@@ -62,6 +62,10 @@ class FakeShop:
         self.dedicated: dict[str, list[dict[str, str]]] = {}
         """The pairs of owners of their own; an owner is in `epochs`, too."""
         self.is_down = False
+        self.is_idle = False
+        """Whether nobody checks out, so that there are no times."""
+        self.takes_cards = "simulated"
+        """The payment provider, as the shop's page is told."""
         self.listeners = 0
         self.listened = 0
         self.listened_to: list[list[str]] = []
@@ -202,8 +206,10 @@ class FakeShop:
                 "orders_per_s": 1480 + 220 * math.sin(t / 7),
                 "confirmed_per_s": 1180 + 200 * math.sin(t / 7),
                 "rejected_per_s": 300 + 60 * math.sin(t / 4),
-                "p50_ms": 34 + 4 * math.sin(t / 5),
-                "p99_ms": 92 + 25 * math.sin(t / 9) + 12 * math.sin(t / 2),
+                "p50_ms": None if self.is_idle else 34 + 4 * math.sin(t / 5),
+                "p99_ms": None
+                if self.is_idle
+                else 92 + 25 * math.sin(t / 9) + 12 * math.sin(t / 2),
                 "in_flight": 61,
                 "confirmed_total": 48_210 + 1_180 * t,
                 "rejected_total": 9_034 + 300 * t,
@@ -273,7 +279,7 @@ def _hot_pair(n: int, product: dict[str, Any], t: int) -> dict[str, Any]:
 def build_app(shop: FakeShop) -> FastAPI:
     """The pages, and the fake answers behind them."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    add_pages(app)
+    add_pages(app, takes_cards=lambda _: shop.takes_cards)
     unauthorized = Refusal(kind="unauthorized", status=401)
     not_found = Refusal(kind="not_found", status=404)
 
@@ -377,6 +383,10 @@ def build_app(shop: FakeShop) -> FastAPI:
             return placed.response()
         shop.by_key[key] = (body, placed)
         return JSONResponse(placed[1], placed[0])
+
+    @app.get("/api/v1/orders/payment-methods")
+    async def _(request: Request) -> Any:
+        return {"methods": shop.till.methods} if token_of(request) else unauthorized.response()
 
     @app.get("/api/v1/orders/{order_id}")
     async def _(request: Request, order_id: str) -> Any:

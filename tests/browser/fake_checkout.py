@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -20,11 +20,13 @@ DECLINES = {
 SHIPPING = {"standard": 9.99, "express": 24.99}
 TAX = 0.0825
 INSTRUCTIONS = {
+    "iban": "XX00000000000000000000",
+    "bic": "COBADEFFXXX",
     "account_holder": "Doorbuster, simulated",
-    "iban": "XX00 0000 0000 0000 0000 00",
     "reference": "DB0123456789AB",
 }
 DENIED = "authentication_required"
+DUE_ON = "2031-01-15"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,10 @@ class Till:
         self.surcharge = 0.0
         """Raised by a test so that everything costs more."""
         self.gift_cards: dict[str, float] = {}
+        self.good_until: date | None = None
+        """The last day of all gift cards."""
+        self.methods: list[dict[str, Any]] = []
+        """Saved means of payment, in the API's shape."""
         self.store_credit = 0.0
         self.transfer_minor = 10_041
         """What is left for a transfer to pay, of an order that is paid in parts."""
@@ -174,6 +180,8 @@ class Till:
             "items": [{name: item[name] for name in keep} for item in cart["items"]],
             "shipment": None,
             "timeline": [{"status": "placed", "timestamp": placed.isoformat()}],
+            "payments": self._payments(quote, body, status),
+            "refunds": [],
             **sums,
             **waiting,
         }
@@ -182,6 +190,27 @@ class Till:
         answer = {"order_id": order_id, "status": status, **sums, **waiting}
         answer |= {"estimated_delivery": arrives, "tracking_url": f"/#/order/{order_id}"}
         return (201 if status == "confirmed" else 202), answer
+
+    def _payments(
+        self, quote: dict[str, Any], body: dict[str, Any], status: str
+    ) -> list[dict[str, Any]]:
+        """How an order is paid, in the API's shape."""
+        methods, total = _methods(body), quote["grand_total"]
+        said = sum(method.get("amount", 0) for method in methods)
+        saved = {one["method_id"]: one["last_four"] for one in self.methods}
+        paid = []
+        for method in methods if total else []:
+            part = {"type": method["type"], "currency": quote["currency"]}
+            part["amount"] = method.get("amount", round(total - said, 2))
+            part["status"] = "captured" if status == "confirmed" else "created"
+            if method["type"] == "gift_card":
+                part["last_four"] = method["code"][-4:]
+            if "method_id" in method:
+                part["last_four"] = saved[method["method_id"]]
+            if method["type"] == "invoice":
+                part["invoice"] = {"number": "INV-000042", "due_on": DUE_ON, "open": part["amount"]}
+            paid.append(part)
+        return paid
 
     def _how(
         self, order_id: str, body: dict[str, Any]
@@ -212,6 +241,8 @@ class Till:
         order["timeline"].append({"status": order["status"], "timestamp": now})
         if failure:
             order["failure"] = failure.document
+        for payment in order["payments"]:
+            payment["status"] = "voided" if failure else "captured"
 
     def agree(self, order_id: str, *, is_agreed: bool) -> str:
         """The buyer's answer on the provider's page; gives where to go back to."""
@@ -247,7 +278,11 @@ class Till:
         if code not in self.gift_cards:
             return Refusal(kind="not_found", status=404)
         found = {"balance": self.gift_cards[code], "currency": "USD", "last_four": code[-4:]}
-        return {**found, "expires_at": None, "expired": False}
+        told = {"expires_at": None, "good_until": None, "expired": False}
+        if self.good_until is not None:
+            told["good_until"] = self.good_until.isoformat()
+            told["expires_at"] = f"{self.good_until + timedelta(days=1)}T00:00:00Z"
+        return {**found, **told}
 
 
 def _step(kind: str, label: str, amount: float, code: str = "") -> dict[str, Any]:

@@ -50,9 +50,16 @@ class FakeReviews:
             self.add(*one)
 
     def add(
-        self, name: str, price: float, country: str, flags: tuple[str, ...], seconds_left: float
+        self,
+        name: str,
+        price: float,
+        country: str,
+        flags: tuple[str, ...],
+        seconds_left: float,
+        *,
+        customer: int | None = None,
     ) -> str:
-        """Put an order up for review; its id."""
+        """Put an order up for review, of a customer of its own unless one is named; its id."""
         number = next(self._numbers)
         order_id = encode("order", UUID(int=number))
         reasons = [
@@ -61,7 +68,7 @@ class FakeReviews:
         ]
         self.orders[order_id] = {
             "order_id": order_id,
-            "customer": encode("user", UUID(int=number)),
+            "customer": encode("user", UUID(int=(number if customer is None else customer))),
             "status": "in_review",
             "placed_at": (datetime.now(UTC) - timedelta(minutes=number)).isoformat(),
             "decide_by": (datetime.now(UTC) + timedelta(seconds=seconds_left)).isoformat(),
@@ -74,8 +81,11 @@ class FakeReviews:
             "flags": list(flags),
             "reasons": reasons,
             "model_version": "2026-11-26.f29ecf7b",
-            "items": [{"sku": f"SKU-{number}", "name": name, "quantity": 2, "price": price}],
+            "items": [
+                {"sku": f"AURORA-WL-HP-{number:03}", "name": name, "quantity": 2, "price": price}
+            ],
             "decision": None,
+            "failure": None,
         }
         return order_id
 
@@ -88,6 +98,8 @@ class FakeReviews:
         if order["status"] != "in_review":
             return False
         order["status"] = "accepted" if decision == "approve" else "failed"
+        if decision == "decline":
+            self.fail(order_id, "fraudulent")
         order["decision"] = {
             "decision": decision,
             "by": by,
@@ -95,6 +107,11 @@ class FakeReviews:
             "note": note,
         }
         return True
+
+    def fail(self, order_id: str, decline_code: str) -> None:
+        """What the order came to: its payment was declined."""
+        problem = {"type": "/problems/payment_declined", "decline_code": decline_code}
+        self.orders[order_id] |= {"status": "failed", "failure": problem}
 
     def page(self, *, decided: bool, limit: int) -> dict[str, Any]:
         self.asked += 1

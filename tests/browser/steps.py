@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fake_catalog import HOT_NAME
 
+CODE = "BCDF-GHJK-LMNP-QRST-VWXZ-BCDF"
+"""A gift card's."""
+THANKS = "Thank you. Your order is in."
 ADDRESS = {
     "Full name": "Ada Byron",
     "Street and number": "12 St James's Square",
@@ -46,3 +51,32 @@ def price_is_told(page: Page) -> None:
 def place_order(page: Page) -> None:
     price_is_told(page)
     page.get_by_role("button", name="Place order").click()
+
+
+def choose(page: Page, way: str) -> None:
+    page.locator(f'[name="pay"][value="{way}"]').check()
+
+
+def heading(page: Page, name: str) -> Locator:
+    return page.get_by_role("heading", name=name)
+
+
+def paid(visit: Visit) -> dict[str, Any]:
+    """What the one checkout that was decided said."""
+    [body] = visit.shop.till.bodies
+    return body
+
+
+def only_order(visit: Visit) -> str:
+    [order_id] = visit.shop.orders
+    return order_id
+
+
+def give_coupon(page: Page, code: str) -> None:
+    page.locator("#coupon").fill(code)
+    page.get_by_role("button", name="Add", exact=True).click()
+
+
+def look_again(page: Page) -> None:
+    """As if the shopper had looked elsewhere; looking again asks at once."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -373,6 +374,16 @@ def test_dashboard_shows_owners_and_updates(visit: Visit) -> None:
     before = page.locator("#tiles").inner_text()
     expect(page.locator("#tiles")).not_to_have_text(before)
     assert visit.sideways_px() <= 0
+
+
+def test_dashboard_has_no_times_where_nobody_checked_out(visit: Visit) -> None:
+    page = visit.open("/dashboard")
+    tile = page.locator("#tiles > div", has_text="Checkout p50")
+    expect(tile.locator("dd")).to_have_text(re.compile(r"^[\d.]+ms$"))
+    visit.shop.is_idle = True
+    expect(tile.locator("span")).to_have_text("–")
+    expect(tile.get_by_text("ms")).to_be_hidden()
+    expect(page.get_by_text("Confirmed since start")).to_be_visible()
 
 
 def test_dashboard_marks_a_dead_owner_and_a_new_epoch(visit: Visit) -> None:

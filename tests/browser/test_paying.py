@@ -1,47 +1,30 @@
-"""Prices, every way to pay, and orders that wait, as shoppers meet them in Chromium."""
+"""Prices and every way to pay, as shoppers meet them in Chromium."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import PATIENCE_MS, Visit
-from tests.browser.fake_checkout import INSTRUCTIONS, Refusal
-from tests.browser.steps import fill_in_checkout, place_order, price_is_told
+from tests.browser.fake_checkout import Refusal
+from tests.browser.steps import (
+    CODE,
+    THANKS,
+    choose,
+    fill_in_checkout,
+    give_coupon,
+    heading,
+    only_order,
+    paid,
+    place_order,
+    price_is_told,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 expect.set_options(timeout=PATIENCE_MS)
 
-CODE = "BCDF-GHJK-LMNP-QRST-VWXZ-BCDF"
-THANKS = "Thank you. Your order is in."
 TOTAL = 225.41
 """The headphones with 8.25 % of tax and standard shipping."""
-
-
-def choose(page: Page, way: str) -> None:
-    page.locator(f'[name="pay"][value="{way}"]').check()
-
-
-def heading(page: Page, name: str) -> Locator:
-    return page.get_by_role("heading", name=name)
-
-
-def paid(visit: Visit) -> dict[str, Any]:
-    """What the one checkout that was decided said."""
-    [body] = visit.shop.till.bodies
-    return body
-
-
-def only_order(visit: Visit) -> str:
-    [order_id] = visit.shop.orders
-    return order_id
-
-
-def give_coupon(page: Page, code: str) -> None:
-    page.locator("#coupon").fill(code)
-    page.get_by_role("button", name="Add", exact=True).click()
 
 
 def test_the_price_follows_the_form_and_every_line_is_explained(visit: Visit) -> None:
@@ -251,46 +234,6 @@ def test_coming_back_to_another_tab_finds_the_order_that_waits(visit: Visit) -> 
     expect(page.get_by_text("does not know which order")).to_be_visible()
 
 
-def test_a_transfer_shows_where_to_send_the_money(visit: Visit) -> None:
-    page = visit.page
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    fill_in_checkout(visit)
-    choose(page, "bank_transfer")
-    place_order(page)
-    expect(heading(page, "Your order waits for your transfer")).to_be_visible()
-    for text in INSTRUCTIONS.values():
-        expect(page.get_by_text(text)).to_be_visible()
-    expect(page.locator(".transfer")).to_contain_text("$100.41")  # not the whole order
-    expect(page.get_by_text("We'll tell you here when it has come")).to_be_visible()
-    expect(page.get_by_text("Held for you until")).to_be_visible()
-    page.get_by_role("button", name="Copy: Reference").click()
-    expect(page.locator("#announce")).to_have_text("Reference copied")
-    assert page.evaluate("navigator.clipboard.readText()") == INSTRUCTIONS["reference"]
-    visit.shop.till.decide(only_order(visit))
-    look_again(page)
-    expect(heading(page, THANKS)).to_be_focused()
-
-
-def look_again(page: Page) -> None:
-    """As if the shopper had looked elsewhere; looking again asks at once."""
-    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-
-
-def test_an_order_in_review_says_so_and_what_came_of_it(visit: Visit) -> None:
-    visit.shop.till.reviews = True
-    fill_in_checkout(visit)
-    page = visit.page
-    place_order(page)
-    expect(heading(page, "Somebody looks at your order first")).to_be_visible()
-    expect(page.get_by_text("Before anything is charged")).to_be_visible()
-    extra = {"decline_code": "fraudulent"}
-    refusal = Refusal(kind="payment_declined", status=402, extra=extra)
-    visit.shop.till.decide(only_order(visit), refusal)
-    look_again(page)
-    expect(heading(page, "Your order was not completed")).to_be_focused()
-    expect(page.get_by_text("could not accept it. Nothing was charged")).to_be_visible()
-
-
 def test_a_gift_card_that_pays_it_all(visit: Visit) -> None:
     visit.shop.till.gift_cards[CODE] = 300.0
     fill_in_checkout(visit)
@@ -325,6 +268,9 @@ def test_a_gift_card_and_the_rest_by_card(visit: Visit) -> None:
     page.get_by_label("Visa ending 4242").check()
     place_order(page)
     expect(heading(page, THANKS)).to_be_visible()
+    expect(page.locator(".payments li")).to_contain_text(
+        ["Gift card ending BCDFPaid$50.00", "CardPaid$175.41"]
+    )
     gift, card = paid(visit)["payment_methods"]
     assert gift == {"type": "gift_card", "code": CODE, "amount": 50.0}
     assert card["card_id"] == "card_visa_4242"
@@ -354,6 +300,9 @@ def test_an_invoice_pays_later(visit: Visit) -> None:
     place_order(visit.page)
     expect(heading(visit.page, THANKS)).to_be_visible()
     assert paid(visit)["payment_method"] == {"type": "invoice"}
+    told = visit.page.locator(".payments li")
+    expect(told).to_contain_text("Invoice INV-000042")
+    expect(told).to_contain_text("$225.41 open, due Wednesday, January 15, 2031")
 
 
 def test_only_what_a_shopper_has_is_offered(visit: Visit) -> None:
@@ -375,28 +324,20 @@ def test_nothing_to_pay_asks_for_nothing(visit: Visit) -> None:
     assert paid(visit)["expected_total"] == 0
 
 
-def test_credit_and_refunds_are_shown(visit: Visit) -> None:
-    visit.shop.till.gift_cards[CODE] = 12.5
-    visit.shop.till.store_credit = 25.0
+def test_the_order_can_be_placed_however_much_is_shown(visit: Visit, width_px: int) -> None:
+    visit.page.set_viewport_size({"width": width_px, "height": 600})
     fill_in_checkout(visit)
     page = visit.page
-    place_order(page)
-    expect(heading(page, THANKS)).to_be_visible()
-    order = visit.shop.orders[only_order(visit)]
-    refund = {"amount": 12.5, "currency": "USD", "reason": "broken", "status": "succeeded"}
-    order["refunds"] = [{**refund, "created_at": order["placed_at"]}]
-    page.reload()
-    expect(page.locator(".refunds li")).to_contain_text("broken")
-    expect(page.locator(".refunds li")).to_contain_text("$12.50")
-    page.get_by_role("navigation").get_by_role("link", name="Orders").click()
-    expect(page.get_by_text("$25.00")).to_be_visible()
-    page.get_by_label("What is on a gift card?").fill("NOTHING")
-    page.get_by_role("button", name="Check").click()
-    expect(page.get_by_text("No gift card has this code.")).to_be_visible()
-    page.get_by_label("What is on a gift card?").fill(CODE)
-    page.get_by_role("button", name="Check").click()
-    expect(page.get_by_text("$12.50 on the card ending BCDF.")).to_be_visible()
-    limit = Refusal(kind="too_many_attempts", status=429, extra={"retry_after": 1800})
-    visit.shop.answer_next("/gift-cards/balance", limit)
-    page.get_by_role("button", name="Check").click()
-    expect(page.get_by_text("Please try again in 30 minutes.")).to_be_visible()
+    price_is_told(page)
+    page.evaluate(
+        "document.querySelectorAll('aside details').forEach((one) => { one.open = true; })"
+    )
+    give_coupon(page, "OLD")
+    expect(page.get_by_text("is not valid any more")).to_be_in_viewport(ratio=0.95)
+    button = page.get_by_role("button", name="Place order")
+    if width_px == 1280:
+        expect(button).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.querySelector('.scrolls').scrollHeight") > 600
+    else:
+        button.scroll_into_view_if_needed()
+        expect(button).to_be_in_viewport(ratio=1)

@@ -109,6 +109,44 @@ def test_the_queue_keeps_itself_up_to_date(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="2 orders wait")).to_be_visible()
 
 
+def test_orders_of_one_buyer_are_recognised(visit: Visit) -> None:
+    for price in (50.0, 60.0):
+        visit.shop.reviews.add("Field Watch", price, "US", ("high_velocity",), 9_000, customer=1)
+    page = sign_in(visit)
+    for amount in (FIRST, "$113.99", "$135.59"):
+        expect(order(page, amount).locator(".buyer")).to_have_text(
+            "buyer …000001 · 3 orders of this buyer wait"
+        )
+    expect(order(page, SECOND).locator(".buyer")).to_have_text("buyer …000002")
+    visit.shop.reviews.decide(next(iter(visit.shop.reviews.orders)), "decline", by="bob")
+    expect(order(page, "$113.99").locator(".buyer")).to_contain_text("2 orders of this buyer wait")
+
+
+def test_what_became_of_an_approved_order_is_told(visit: Visit) -> None:
+    first, second, _ = visit.shop.reviews.orders
+    visit.shop.reviews.decide(first, "approve")
+    visit.shop.reviews.fail(first, "insufficient_funds")
+    visit.shop.reviews.decide(second, "decline")
+    page = sign_in(visit)
+    entries = page.locator(".journal li")
+    expect(entries).to_have_count(2)
+    expect(entries.nth(1)).to_contain_text("Not completed")
+    expect(entries.nth(1)).to_contain_text("The card does not have enough funds.")
+    expect(entries.nth(0).locator(".note")).to_have_count(0)
+
+
+def test_a_sku_is_not_broken(visit: Visit) -> None:
+    page = sign_in(visit)
+    skus = page.locator(".sku")
+    expect(skus).to_have_count(3)
+    heights = skus.evaluate_all("all => all.map((one) => one.getClientRects().length)")
+    lines = skus.evaluate_all(
+        "all => all.map((one) => one.clientHeight / parseFloat(getComputedStyle(one).lineHeight))"
+    )
+    assert heights == [1, 1, 1]
+    assert all(1 <= round(one, 1) < 1.5 for one in lines)
+
+
 def test_nothing_waits(visit: Visit) -> None:
     visit.shop.reviews.orders.clear()
     page = sign_in(visit)

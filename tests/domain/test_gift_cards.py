@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from domain.gift_cards import (
     CODE_TEXT_MAX,
     LAST_SHOWN,
     code_hash,
+    last_day,
     new_code,
     plain_code,
 )
@@ -54,3 +56,10 @@ def test_hashes_differ_by_code_and_by_key(one: str, other: str) -> None:
 def test_what_cannot_be_a_code_has_no_hash(text: str) -> None:
     assert plain_code(text) is None
     assert code_hash(b"key", text) is None
+
+
+def test_the_last_day_is_the_one_before_a_card_expires() -> None:
+    midnight = datetime(2028, 1, 1, tzinfo=UTC)
+    assert last_day(midnight) == date(2027, 12, 31)
+    assert last_day(midnight + timedelta(hours=9)) == date(2028, 1, 1)
+    assert last_day(midnight.astimezone(timezone(timedelta(hours=5)))) == date(2027, 12, 31)

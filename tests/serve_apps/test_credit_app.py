@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -112,6 +112,16 @@ async def test_a_card_tells_what_can_be_spent(counter: Counter) -> None:
         assert answer.json().items() >= expected.items()
     counter.desk.now += timedelta(hours=1)
     assert (await counter.ask(code, BOB)).json()["expired"] is True
+
+
+async def test_the_last_day_of_a_card_is_told(counter: Counter) -> None:
+    midnight = datetime(2028, 1, 1, tzinfo=UTC)
+    await counter.card(5_000, letters(1), expires_at=midnight)
+    told = (await counter.ask(letters(1))).json()
+    assert (told["expires_at"], told["good_until"]) == ("2028-01-01T00:00:00Z", "2027-12-31")
+    await counter.card(5_000, letters(2))
+    told = (await counter.ask(letters(2))).json()
+    assert (told["expires_at"], told["good_until"]) == (None, None)
 
 
 async def test_unknown_and_blocked_are_told_alike(counter: Counter) -> None:

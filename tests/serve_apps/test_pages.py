@@ -10,10 +10,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from serve_apps.pages import CONTENT_SECURITY_POLICY, Shelf, add_pages, shelf
+from serve_apps.pages import CONTENT_SECURITY_POLICY, SIMULATED, Shelf, add_pages, shelf
 
-SHOP_BYTES_MAX = 120_000
-SHOP_PACKED_BYTES_MAX = 45_000  # as it travels
+SHOP_BYTES_MAX = 128_000
+SHOP_PACKED_BYTES_MAX = 48_000  # as it travels
 SHOP_FILES = (
     "shop.html",
     "shop.css",
@@ -22,6 +22,7 @@ SHOP_FILES = (
     "shop.js",
     "dom.js",
     "api.js",
+    "cards.js",
     "catalog.js",
     "buying.js",
     "checkout.js",
@@ -40,11 +41,10 @@ PAGES = ["/", "/dashboard", "/reviews"]
 Get = Callable[..., httpx.Response]
 
 
-@pytest.fixture(scope="module")
-def get() -> Get:
+def _pages_where(provider: str) -> Get:
     """Ask the pages' app for a path, as a client that takes no compression unless it says so."""
     app = FastAPI()
-    add_pages(app)
+    add_pages(app, takes_cards=lambda _: provider)
 
     def ask(path: str, *, method: str = "GET", **headers: str) -> httpx.Response:
         async def once() -> httpx.Response:
@@ -57,6 +57,12 @@ def get() -> Get:
         return asyncio.run(once())
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def get() -> Get:
+    """The pages where payments are simulated."""
+    return _pages_where(SIMULATED)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +138,15 @@ def test_compressed_and_plain_are_told_apart(get: Get) -> None:
 def test_head_has_the_headers_of_get(get: Get) -> None:
     assert get("/", method="HEAD").headers["etag"] == get("/").headers["etag"]
     assert get("/", method="POST").status_code == 405
+
+
+def test_only_a_simulated_provider_is_called_one(get: Get) -> None:
+    simulated, real = get("/"), _pages_where("stripe")("/")
+    assert 'data-takes-cards="simulated"' in simulated.text
+    assert "Payments here are simulated" in simulated.text
+    assert 'data-takes-cards="stripe"' in real.text
+    assert "simulated" not in real.text
+    assert real.headers["etag"] != simulated.headers["etag"]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,34 @@ async def test_without_a_provider_that_sends_webhooks_there_is_no_door_for_them(
         assert_problem(answer, 404, "not_found")
 
 
+async def test_the_page_knows_who_takes_cards_and_a_saved_one_is_recognised(
+    shop_with: OpenShop, pool: asyncpg.Pool
+) -> None:
+    async with shop_with() as shop:
+        assert 'data-takes-cards="simulated"' in (await shop.client.get("/")).text
+    async with (
+        serving(pool, ProviderOptions()) as running,
+        shop_with(stripe_api_key="sk_test_1", stripe_base_url=running.base_url) as shop,
+    ):
+        page = (await shop.client.get("/")).text
+        assert 'data-takes-cards="stripe"' in page
+        assert "simulated" not in page
+        shopper = await shop.shopper("LAPTOP")
+        saved = await shop.client.post(
+            "/api/v1/orders/payment-methods",
+            json={"token": "pm_card_visa"},
+            headers={"Authorization": f"Bearer {shopper.token}"},
+        )
+        assert saved.status_code == 201, saved.text
+        method = {"type": "card", "method_id": saved.json()["method_id"]}
+        answer = await shopper.checkout(payment_method=method)
+        assert answer.status_code == 201, answer.text
+        [paid] = (await shopper.order(answer.json()["order_id"]))["payments"]
+        assert (paid["type"], paid["status"]) == ("card", "captured")
+        assert paid["last_four"] == saved.json()["last_four"]
+        assert "pm_card_visa" not in str(paid)
+
+
 @pytest.mark.parametrize(
     ("method", "what"),
     [

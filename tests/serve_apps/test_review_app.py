@@ -180,7 +180,7 @@ async def test_an_approved_order_is_charged_at_once(desk: Desk) -> None:
     assert answer["counted"] is True
     assert answer["decision"]["by"] == "ann"
     shown = await desk.get(f"/{name(order)}")
-    assert shown["status"] == "confirmed"
+    assert (shown["status"], shown["failure"]) == ("confirmed", None)
     assert (shown["decide_by"], shown["seconds_left"]) == (None, None)
     told = shown["decision"]
     assert (told["decision"], told["by"], told["note"]) == ("approve", "ann", "Called her.")
@@ -192,6 +192,8 @@ async def test_a_declined_order_gives_its_stock_back(desk: Desk) -> None:
     order = await desk.in_review()
     answer = await desk.decide(order, "decline")
     assert (answer["status"], answer["counted"]) == ("failed", True)
+    assert answer["failure"]["type"] == "/problems/payment_declined"
+    assert answer["failure"]["decline_code"] == "fraudulent"
     assert desk.provider.calls == []
     assert await now_of(desk.pool, desk.pair) == (5, 0)
     stored = await desk.orders.find(order.order_id, order.user_id)

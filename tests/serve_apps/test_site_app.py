@@ -219,7 +219,6 @@ OVERVIEW: dict[str, Any] = {
     ],
     "checkout": {
         **dict.fromkeys(("orders_per_s", "confirmed_per_s", "rejected_per_s"), float),
-        **dict.fromkeys(("p50_ms", "p99_ms"), float),
         **dict.fromkeys(("in_flight", "confirmed_total", "rejected_total"), int),
     },
     "replicas": [{"app": str, "replica": str, "node": str, "pid": int, "uptime_s": float}],
@@ -262,6 +261,8 @@ async def test_the_overview_shows_what_was_sold(shop: Shop) -> None:
     overview = await until(shown)
     assert_fits(overview, OVERVIEW)
     assert overview["checkout"]["rejected_total"] == 1
+    for name in ("p50_ms", "p99_ms"):  # of the last second, in which nothing may have happened
+        assert overview["checkout"][name] is None or overview["checkout"][name] > 0
     assert overview["outbox"]["pending"] == 5  # no relay runs here
     assert overview["recovery"]["pending_orders"] == 0
     assert [owner["name"] for owner in overview["owners"]] == ["pool-0", "pool-1"]
@@ -277,7 +278,7 @@ async def test_an_idle_shop_has_figures_too(shop: Shop) -> None:
     await until(lambda: _ready(shop))
     overview = await _overview(shop)
     assert overview["hot_pairs"] == []
-    assert overview["checkout"]["p99_ms"] == 0
+    assert overview["checkout"]["p50_ms"] is overview["checkout"]["p99_ms"] is None
     assert overview["checkout"]["in_flight"] == 0
 
 

@@ -70,6 +70,11 @@ async def test_a_gift_card_and_a_card_pay_together(shop: Shop) -> None:
         ("gift_card", "captured", 50_000),
         ("card", "captured", 91_398),
     ]
+    about = {"currency": "USD", "status": "captured"}
+    assert (await shopper.order(answer.json()["order_id"]))["payments"] == [
+        {"type": "gift_card", "amount": 500.0, **about, "last_four": code[-4:]},
+        {"type": "card", "amount": 913.98, **about},
+    ]
     assert await shop.broken_promises() == {}
 
 
@@ -130,8 +135,17 @@ async def test_store_credit_and_invoices_are_for_those_who_have_them(shop: Shop)
     for kind in ("store_credit", "invoice"):
         answer = await shopper.checkout(payment_method={"type": kind})
         assert answer.status_code == 201, answer.text
+        [told] = (await shopper.order(answer.json()["order_id"]))["payments"]
+        assert (told["type"], told["amount"]) == (kind, answer.json()["grand_total"])
+        assert ("invoice" in told) == (kind == "invoice")
         await until(lambda: _is_empty(shopper))
         await shopper.add("TEE-S")
+    due_on = await shop.pool.fetchval("SELECT due_on FROM credit_invoices")
+    assert told["invoice"] == {
+        "number": "INV-000001",
+        "due_on": str(due_on),
+        "open": told["amount"],
+    }
     assert await shop.broken_promises() == {}
 
 

@@ -268,12 +268,18 @@ async def test_the_buyers_page_over_the_twin(pool: asyncpg.Pool) -> None:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         page = await client.get("/provider/charge-1")
-        assert "1580 EUR" in page.text
+        assert "Pay <strong>15.80 EUR</strong>?" in page.text
+        assert "color-scheme:light dark" in page.text
         answer = await client.post("/provider/charge-1/approve")
         assert answer.status_code == 303
         assert answer.headers["location"].endswith("redirect_status=succeeded")
         assert "authorized" in (await client.get("/provider/charge-1")).text
         await provider.authorize(transfer("charge-2"))
-        assert "DE89370400440532013000" in (await client.get("/provider/charge-2")).text
+        page = await client.get("/provider/charge-2")
+        assert "DE89370400440532013000" in page.text
+        assert "<dt>Amount</dt>" in page.text
+        yen = ChargeRequest("charge-3", 1_234_567, "JPY", "any", "wallet", return_url="http://shop")
+        await provider.authorize(yen)
+        assert "1,234,567 JPY" in (await client.get("/provider/charge-3")).text
         await pool.close()
         assert (await client.get("/provider/charge-1")).status_code == 503

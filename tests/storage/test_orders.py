@@ -14,11 +14,14 @@ from domain.orders import (
     FAILED_BEFORE,
     HistoryOfCustomer,
     OrderDraft,
+    PaymentOfOrder,
     RecordedOrder,
     confirmed_event,
 )
+from domain.payments import SavedMethod
 from domain.ports import Unavailable
 from storage.orders import PostgresOrderBook
+from storage.payment_methods import PaymentMethods
 from storage.sql import load
 from tests.actors.drafts import draft, line, transaction_of
 from tests.actors.postgres import status_of, until_someone_waits_for_a_lock
@@ -73,6 +76,36 @@ async def test_a_recorded_order_is_pending_and_reads_back(book: PostgresOrderBoo
     assert kept.charge == replace(part.charge, **about)
     assert await book.stalled(LATER - timedelta(days=1), 10) == []
     assert await book.counts() == {"outbox_pending": 0, "orders_pending": 1, "orders_waiting": 0}
+
+
+async def test_how_an_order_was_paid_reads_back_without_tokens(
+    pool: asyncpg.Pool, book: PostgresOrderBook
+) -> None:
+    order = draft([line(1)])
+    await book.record([order])
+    own = await book.find(order.order_id, order.user_id)
+    [part] = order.parts
+    expected = PaymentOfOrder(
+        kind="card", amount_minor=order.total_minor, currency=order.currency, status="created"
+    )
+    assert own is not None
+    assert own.payments == (expected,)
+    saved = SavedMethod(
+        kind="card",
+        token=part.charge.payment_token,
+        customer="cus_1",
+        brand="visa",
+        last_four="4242",
+        expiry_month=12,
+        expiry_year=2034,
+    )
+    methods = PaymentMethods(pool, uuid.uuid4)
+    await methods.add(uuid.uuid4(), part.gateway, saved)  # somebody else's
+    assert await book.find(order.order_id, order.user_id) == own
+    await methods.add(order.user_id, part.gateway, saved)
+    own = await book.find(order.order_id, order.user_id)
+    assert own is not None
+    assert own.payments == (replace(expected, last_four="4242"),)
 
 
 async def test_recording_again_is_as_good_as_once(book: PostgresOrderBook) -> None:

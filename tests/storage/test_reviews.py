@@ -163,6 +163,7 @@ async def test_declining_fails_the_order_and_its_payment(books: Books) -> None:
     review = await books.found(order)
     assert (review.status, review.waits_until) == ("failed", None)
     assert review.decision == decision(approve=False, by="bob")
+    assert review.failure == PROBLEM
     stored = await books.orders.find(order.order_id, order.user_id)
     assert stored is not None
     assert (stored.failure, stored.failed_at is not None) == (PROBLEM, True)
