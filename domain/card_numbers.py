@@ -159,7 +159,7 @@ def _carries(text: bytes, *, plus: bool) -> bool:
             text = _plain(text.decode(errors="replace"))
             if _stands_in(text, plus=plus):
                 return True
-        if not _PERCENT_ESCAPE.search(text):
+        if b"%" not in text or not _PERCENT_ESCAPE.search(text):
             return False
         text = unquote_to_bytes(text)
     return False
