@@ -20,9 +20,9 @@ def _refusal(home: Path) -> str:
     ("started_as", "says"),
     [
         (("/venv/bin/doorbuster", "up", "--port", "8001"), "a shop runs already in"),
-        (("/src/doorbuster.py", "provider"), f"in use by doorbuster provider (pid {os.getpid()})"),
-        (("/venv/bin/doorbuster", "--secret"), f"in use by doorbuster (pid {os.getpid()})"),
-        (("/src/bench.py", "secret"), f"in use by bench (pid {os.getpid()})"),
+        (("/src/doorbuster.py", "provider"), "in use by doorbuster provider (pid {pid})"),
+        (("/venv/bin/doorbuster", "--secret"), "in use by doorbuster (pid {pid})"),
+        (("/src/bench.py", "secret"), "in use by bench (pid {pid})"),
     ],
 )
 def test_who_has_the_home_is_named_without_its_options(
@@ -31,7 +31,7 @@ def test_who_has_the_home_is_named_without_its_options(
     monkeypatch.setattr("sys.argv", [*started_as])
     with hold(tmp_path):
         refusal = _refusal(tmp_path)
-    assert says in refusal
+    assert says.format(pid=os.getpid()) in refusal
     assert str(tmp_path) in refusal
     assert "secret" not in refusal
     with hold(tmp_path):
