@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## A flash sale from an empty machine to an audited report
 	$(BIN)/doorbuster demo
 
-test: $(STAMP) ## The test suite (under 5 minutes)
+test: $(STAMP) ## The test suite: all but kill -9 and the browser
 	$(BIN)/python -m pytest -m "not fault and not browser and not shop" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m "shop and not fault and not browser"
 

@@ -158,8 +158,7 @@ async def test_a_process_dies_while_checkouts_are_at_every_step(
         struck = time.monotonic()
         await asyncio.to_thread(KILLS[process], matrix.shop, buyers)
         buyers.points.let_go()
-        settled_s = await everything_settled(buyers, struck, SETTLED_WITHIN_S)
-        told = await buyers.answers()
+        settled_s, told = await _settled(buyers, struck)
         steps = len(WAYS) + len(IN_REVIEW)
         print_line(
             f"{process} died with checkouts at {steps} steps: all settled after"
@@ -189,8 +188,7 @@ async def test_the_payment_provider_dies_while_all_are_at_every_step(
         buyers.points.let_go()
         await restarted(matrix.provider)
         back = time.monotonic()
-        settled_s = await everything_settled(buyers, back, SETTLED_WITHIN_S)
-        told = await buyers.answers()
+        settled_s, told = await _settled(buyers, back)
         print_line(
             f"the payment provider died with checkouts at {len(WAYS) + len(IN_REVIEW)} steps and"
             f" recovery at {len(points)}, and was away for {back - died:.1f} s: all settled"
@@ -224,8 +222,7 @@ async def test_the_replica_dies_at_the_steps_that_take_time(
             shop.process(REPLICA).kill()
         struck = time.monotonic()
         buyers.points.let_go()
-        settled_s = await everything_settled(buyers, struck, SETTLED_WITHIN_S)
-        told = await buyers.answers()
+        settled_s, told = await _settled(buyers, struck)
         print_line(
             f"checkout replica died at {' and '.join(IN_TIME)}: all settled after"
             f" {settled_s:.1f} s, {len(told)} confirmed"
@@ -256,8 +253,7 @@ async def test_recovery_dies_at_every_step_and_once_more(
             shop.process(REPLICA).kill()
         struck = time.monotonic()
         buyers.points.let_go()
-        settled_s = await everything_settled(buyers, struck, SETTLED_WITHIN_S)
-        told = await buyers.answers()
+        settled_s, told = await _settled(buyers, struck)
         print_line(
             f"recovery died at {len(first)} steps and then at {len(second)}: all settled"
             f" {settled_s:.1f} s after the last death, {len(told)} confirmed"
@@ -310,6 +306,12 @@ async def _recovery_is_held(points: PauseFolder, wanted: set[str]) -> set[str]:
     except AssertionError as error:
         raise AssertionError(f"{error}, but not at {sorted(wanted - held())}") from None
     return held()
+
+
+async def _settled(buyers: Buyers, since: float) -> tuple[float, list[str]]:
+    """Once all is at its end: how long after a moment that was, and the orders that were told."""
+    settled_s = await everything_settled(buyers, since, SETTLED_WITHIN_S)
+    return settled_s, await buyers.answers()
 
 
 async def _check(matrix: Matrix, told: list[str]) -> None:

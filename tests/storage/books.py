@@ -16,6 +16,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import asyncpg
 
 from domain.promises import Charge
+from sim.provider import SimulatedProvider
+from storage.audit import audit
 
 NOW = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 OPENED = NOW - timedelta(days=2)
@@ -459,3 +461,10 @@ async def _write_owners(connection: Any) -> None:
             turn,
             uid("shirt-s@east"),
         )
+
+
+async def stock_adds_up(pool: asyncpg.Pool) -> None:
+    """P1 and P2 of the whole audit, now."""
+    report = await audit(pool, SimulatedProvider(pool), bus=None, now=datetime.now(UTC))
+    wrong = {v.promise.id: v.violations for v in report.verdicts if v.promise.id in ("P1", "P2")}
+    assert not any(wrong.values()), wrong
